@@ -1,0 +1,113 @@
+"""The contract that every transport fulfils.
+
+A transport runs one command line on one host, feeds it bytes and hands back bytes. It knows nothing
+of jobs. ``tests/conformance/test_transports.py`` holds every implementation against this contract.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A remote command that ran to its end.
+
+    ``exit_code`` is the command's own (128+N for a signal, as a shell says it); ``stdout`` is empty
+    if ``on_chunk`` took it; ``stderr`` is the end of it, at most :data:`STDERR_LIMIT` bytes.
+    """
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+STDERR_LIMIT = 65536
+
+
+class Hold:
+    """Keeps the stdin of a running command open until somebody says :meth:`release`.
+
+    Hosts end a long poll or a follow when their stdin ends. Release may be called from any thread,
+    any number of times; ``fileno()`` becomes readable by then, so that a transport can select on it.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        self._released = False
+
+    def fileno(self) -> int:
+        return self._read
+
+    @property
+    def released(self) -> bool:
+        return self._released
+
+    def release(self) -> None:
+        if not self._released:
+            self._released = True
+            os.write(self._write, b"x")
+
+    def close(self) -> None:
+        """Free the descriptors; call once the command has ended."""
+        os.close(self._read)
+        os.close(self._write)
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._released = True
+        self.close()
+
+
+OnChunk = Callable[[bytes], None]
+
+
+class Transport(Protocol):
+    """One host, as seen from the controller. Safe to use from several threads at once."""
+
+    name: str
+    """``fabric``, ``openssh`` or ``local``."""
+
+    host: str
+    """The name that ssh knows the host by (an alias counts)."""
+
+    def connect(self) -> None:
+        """Have a usable connection. Cheap if there is one.
+
+        Raises :class:`~jobmgr.errors.ConnectError` or a subclass; nothing was sent to the host then.
+        """
+        ...
+
+    def run(
+        self,
+        command: str,
+        stdin: bytes = b"",
+        hold: Hold | None = None,
+        idle_timeout: float = 60.0,
+        on_chunk: OnChunk | None = None,
+    ) -> Completed:
+        """Run one command line by the login shell of the host.
+
+        ``stdin`` is written in bulk while the output is being read; then stdin is closed, or, with
+        ``hold``, when that is released. ``idle_timeout`` is the number of seconds without a byte in
+        either direction after which the call is given up (the remote command is not killed: the
+        pipe is closed). ``on_chunk`` gets stdout as it arrives; an exception raised by it closes
+        the channel and passes through.
+
+        Calls :meth:`connect` if need be. Raises ConnectError (nothing was sent), IdleTimeout or
+        ConnectionLost (the request may have arrived).
+        """
+        ...
+
+    def rsync_shell(self) -> list[str] | None:
+        """The argv that rsync is to use as its remote shell for this host; None: no shell, same machine."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection. A shared master stays up."""
+        ...
