@@ -1,0 +1,32 @@
+# Everything sets itself up: see scripts/setup.sh. PYTHON=/path/to/python3 chooses the interpreter, VENV the folder.
+
+VENV ?= .venv
+export VENV
+
+.PHONY: help demo test lint coverage clean
+
+help:
+	@echo "make demo      the worked example, on a private sshd of this machine"
+	@echo "make test      the whole test suite, lint and branch coverage included"
+	@echo "make lint      ruff, mypy, shellcheck, the import table, the Python floors"
+	@echo "make coverage  the test suite, then every line and branch that it missed"
+	@echo "make clean     remove what the others made"
+
+demo:
+	@scripts/setup.sh demo
+	@$(VENV)/bin/jobmgr demo
+
+test:
+	@scripts/setup.sh test
+	@scripts/test.sh
+
+lint:
+	@scripts/setup.sh test
+	@$(VENV)/bin/python -m pytest -q tests/test_lint.py tests/test_architecture.py
+
+coverage:
+	@scripts/setup.sh test
+	@scripts/test.sh --missing
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
