@@ -44,8 +44,8 @@ PACKAGE_HOMES = {
     "invoke": {"transport"},
     "paramiko": {"transport"},
     "sh": {"transport"},
-    "pydantic": {"suite", "platforms", "core.checking"},
-    "pydantic_core": {"suite", "platforms", "core.checking"},
+    "pydantic": {"suite", "platforms", "core.checking", "core.model_fields"},
+    "pydantic_core": {"suite", "platforms", "core.checking", "core.model_fields"},
     "yaml": {"suite", "platforms", "core.yaml_tree"},
     "filelock": {"store", "service"},
     "rich": {"views", "cli"},
@@ -140,7 +140,7 @@ def test_imports_keep_to_the_table() -> None:
             path.read_text(), name.removesuffix(".__init__"), is_package=path.name == "__init__.py"
         )
     ]
-    assert found == []
+    assert not found, "\n" + "\n".join(found)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 The host side starts with -I and -S, where the usual ways to measure child processes do not reach. Here
 coverage is started first, then the folder, archive or file that the arguments name is run as ``__main__``.
-Anything else (``-c``, ``--version``) is handed to the plain interpreter. The configuration comes in a variable
-of our own, because coverage would start by itself, too early, on finding the one that it knows.
+Anything else (``-c``, ``--version``) is handed to the plain interpreter. The configuration comes in a
+variable of our own, because coverage would start by itself, too early, on finding the one that it knows.
 """
 
 from __future__ import annotations
