@@ -155,12 +155,8 @@ set_up_programs() {
 # Make the virtual environment, or keep the one that is there and works.
 #######################################
 make_venv() {
-    local python version
-    if [[ -n ${PYTHON:-} ]]; then
-        version=$("$PYTHON" -c 'import sys; print(*sys.version_info[:2])')
-    fi
-    if new_enough "$VENV/bin/python" && "$VENV/bin/python" -m pip --version >/dev/null 2>&1 &&
-        [[ -z ${version:-} || $version == $("$VENV/bin/python" -c 'import sys; print(*sys.version_info[:2])') ]]; then
+    local python
+    if wanted_python && "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
         return
     fi
     python=$(choose_python)
@@ -172,6 +168,18 @@ make_venv() {
         rm -rf -- "$VENV"
     fi
     "$python" -m venv "$VENV" || die "$python -m venv does not work here"
+    printf '%s\n' "$python" >"$VENV/set-up-interpreter"
+}
+
+#######################################
+# Whether the environment that is there is made of $PYTHON, or, without that, of anything new enough.
+#######################################
+wanted_python() {
+    if [[ -n ${PYTHON:-} ]]; then
+        [[ -r $VENV/set-up-interpreter && $(<"$VENV/set-up-interpreter") == "$PYTHON" && -x $VENV/bin/python ]]
+    else
+        new_enough "$VENV/bin/python"
+    fi
 }
 
 #######################################
@@ -186,7 +194,7 @@ install_venv_module() {
 }
 
 install_python_packages() {
-    local -a pip=("$VENV/bin/python" -m pip --quiet --disable-pip-version-check)
+    local -a pip=("$VENV/bin/python" -m pip -qq --disable-pip-version-check)
     say "installing the locked Python packages"
     "${pip[@]}" install -r "$LOCK" || die "the packages of $LOCK could not be installed"
     "${pip[@]}" install --no-deps --no-build-isolation -e . || die "jobmgr itself could not be installed"
@@ -196,7 +204,7 @@ install_python_packages() {
 # What a finished set-up depends on: if it changes, the work is done again.
 #######################################
 key() {
-    printf '%s %s\n' "${PYTHON:-}" "$PWD"
+    printf '%s\n' "$PWD"
     cksum "$LOCK" pyproject.toml setup.py scripts/setup.sh
 }
 
@@ -207,11 +215,13 @@ main() {
     now=$(key)
     COMPLETE=yes
     find_missing "${DEMO_PROGRAMS[@]}"
-    if ((${#MISSING[@]} == 0)) && [[ -x $VENV/bin/jobmgr && -r $stamp && $(<"$stamp") == "$now" ]]; then
+    if ((${#MISSING[@]} == 0)) && [[ -x $VENV/bin/jobmgr && -r $stamp && $(<"$stamp") == "$now" ]] && wanted_python
+    then
         return
     fi
     set_up_programs "$what"
-    if [[ ! -x $VENV/bin/jobmgr || ! -r $VENV/set-up-python || $(<"$VENV/set-up-python") != "$now" ]]; then
+    if [[ ! -x $VENV/bin/jobmgr || ! -r $VENV/set-up-python || $(<"$VENV/set-up-python") != "$now" ]] ||
+        ! wanted_python; then
         make_venv
         install_python_packages
         printf '%s\n' "$now" >"$VENV/set-up-python"
