@@ -1,0 +1,438 @@
+"""One call of the host side: read the request, check what all verbs have in common, run the verb, end.
+
+``serve`` answers every request with a hello line first and an end line last, whatever happens in between: a
+refusal becomes one error line, a bug becomes one error line and the end of its traceback on stderr.
+
+A verb is a module ``commands/VERB.py`` (``-`` written ``_``) with ``run(request, reply, host)``. It answers through
+``reply``, and raises :class:`Refused` for what concerns the whole call.
+"""
+
+import json
+import os
+import sys
+import time
+
+from jobmgr_remote import __version__, layout, wire
+
+EXIT_REFUSED = 1
+EXIT_BUG = 70
+
+#: Verbs that change something, so that only the run's owner may call them.
+CHANGING = (wire.REMOTE_INIT, wire.REMOTE_TIDY, wire.JOBS_SUBMIT, wire.JOBS_KILL)
+#: Verbs that need a run directory of the right run.
+NEED_RUN = (wire.JOBS_SUBMIT, wire.JOBS_KILL, wire.REMOTE_TIDY, wire.CAT_LOG, wire.SCAN)
+
+RUN_OK, RUN_ABSENT, RUN_UNMOUNTED, RUN_FOREIGN = "ok", "absent", "unmounted", "foreign"
+
+#: Heartbeats stop if the work has not moved for so long (seconds): a host that hangs in a dead file system must
+#: not look alive for ever.
+STUCK = 600.0
+
+
+class Refused(Exception):
+    """The whole call is declined; ``code`` is one of wire.ERROR_CODES."""
+
+    def __init__(self, code: str, text: str) -> None:
+        Exception.__init__(self, text)
+        self.code = code
+        self.text = text
+
+
+class Reply(object):
+    """Writes the reply, line by line, from any thread. A closed pipe is noted in ``closed`` and stops nobody."""
+
+    def __init__(self, stdout: object) -> None:
+        import _thread
+
+        self._stdout = stdout
+        self._lock = _thread.allocate_lock()
+        self._finish = _thread.allocate_lock()
+        self._moved = self._written = time.monotonic()
+        self._beating = False
+        self.closed = False
+        self.count = 0
+
+    def job(self, value: object) -> None:
+        """The answer about one job (a tuple of wire.py); flushed at once."""
+        self.count += 1
+        self._write(wire.JOB, value)
+
+    def note(self, level: str, code: str, text: str) -> None:
+        """Something a person should know; level is info, warning or error."""
+        self._write(wire.NOTE, wire.Note(level, code, text))
+
+    def data(self, value: dict) -> None:
+        self._write(wire.DATA, value)
+
+    def init(self, value: dict) -> None:
+        self._write(wire.INIT, value)
+
+    def error(self, code: str, text: str) -> None:
+        self._write(wire.ERROR, wire.Error(code, text))
+
+    def hello(self, value: wire.Hello) -> None:
+        self._write(wire.HELLO, value)
+
+    def beat(self) -> None:
+        """Say that the host is at work, if it has said nothing for wire.HEARTBEAT seconds. Cheap to call often."""
+        self.progress()
+        if time.monotonic() - self._written >= wire.HEARTBEAT:
+            self._write(wire.BEAT, int(time.time()))
+
+    def progress(self) -> None:
+        """Tell the heartbeat that the work moves on."""
+        self._moved = time.monotonic()
+
+    def end(self) -> None:
+        """The last line; heartbeats stop."""
+        if self._beating:
+            self._beating = False
+            self._finish.release()
+        self._write(wire.END, self.count)
+
+    def start_beating(self) -> None:
+        """Send heartbeats from a thread of its own until :meth:`end`."""
+        import _thread
+
+        self._beating = True
+        self._finish.acquire()
+        _thread.start_new_thread(self._beat_loop, ())
+
+    def _beat_loop(self) -> None:
+        while not self._finish.acquire(True, wire.HEARTBEAT / 2):
+            silent = time.monotonic() - self._written
+            if silent >= wire.HEARTBEAT / 2 and time.monotonic() - self._moved < STUCK:
+                self._write(wire.BEAT, int(time.time()))
+
+    def _write(self, kind: str, value: object) -> None:
+        data = wire.encode_reply(kind, value)
+        if kind != wire.BEAT:
+            self.progress()
+        with self._lock:
+            if self.closed:
+                return
+            try:
+                self._write_all(data)
+                self._written = time.monotonic()
+            except (OSError, ValueError):  # ValueError: the stream is closed
+                self.closed = True
+
+    def _write_all(self, data: bytes) -> None:
+        while data:
+            try:
+                written = self._stdout.write(data)
+            except BlockingIOError:
+                written = None
+            if written is None:  # a non-blocking stdout is full
+                import select
+
+                select.select([], [self._stdout], [], 1.0)
+                continue
+            data = data[written:]
+        self._stdout.flush()
+
+
+class Host(object):
+    """This machine and the run that is asked about, as every verb sees them.
+
+    ``run`` is the request's wire.Run, ``home`` and ``run_dir`` are absolute, ``run_state`` one of RUN_*, ``stale`` is True
+    if another controller has taken the run over (then nothing may be changed), ``stdin`` the request's stream.
+    """
+
+    def __init__(self, run: wire.Run, stdin: object) -> None:
+        self.run = run
+        self.stdin = stdin
+        self.home = home_folder()
+        self.user = user_name(self.home)
+        self.hostname = os.uname()[1]
+        self.root = ""
+        self.run_dir = ""
+        self.run_state = RUN_ABSENT
+        self.stale = False
+        self._instance = ""
+
+    @property
+    def instance(self) -> str:
+        """The text of this life of the host."""
+        if not self._instance:
+            from jobmgr_remote import proc
+
+            self._instance = proc.instance()
+        return self._instance
+
+    def path(self, relative: str) -> str:
+        """A path of the run directory, absolute."""
+        return self.run_dir + "/" + relative
+
+    def in_home(self, relative: str) -> str:
+        """A path below the home directory, absolute."""
+        return self.home + "/" + relative
+
+    def stdin_ended(self, timeout: float = 0.0) -> bool:
+        """Whether the caller has closed the request's stream; waits at most so long for it to happen.
+
+        What else arrives there is thrown away.
+        """
+        import select
+
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                ready, _, _ = select.select([self.stdin], [], [], max(0.0, deadline - time.monotonic()))
+                if not ready:
+                    return False
+                if not os.read(self.stdin.fileno(), 65536):  # type: ignore[attr-defined]
+                    return True
+            except (OSError, ValueError):  # closed, or no real file
+                return True
+
+
+def main(verb: str) -> int:
+    """``serve`` on this process's own stdin and stdout. A stray print goes to stderr."""
+    import signal
+
+    # A handler, not "ignore": what is started from here gets the default back.
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    stdout = os.fdopen(os.dup(1), "wb", 0)
+    os.dup2(2, 1)
+    try:
+        return serve(verb, os.fdopen(0, "rb", 65536, closefd=False), stdout)
+    finally:
+        stdout.close()
+
+
+def serve(verb: str, stdin: object, stdout: object) -> int:
+    """Answer one request. Returns 0, 1 if the call as a whole was refused, 70 if there is a bug."""
+    reply = Reply(stdout)
+    code = 0
+    try:
+        _serve(verb, stdin, reply)
+    except Refused as refused:
+        reply.error(refused.code, refused.text)
+        code = EXIT_REFUSED
+    except wire.WireError as error:
+        reply.error(wire.E_USAGE, str(error))
+        code = EXIT_REFUSED
+    except OSError as error:
+        _print_traceback()
+        reply.error(wire.E_HOST, os_error_text(error))
+        code = EXIT_REFUSED
+    except Exception as error:
+        _print_traceback()
+        reply.error(wire.E_BUG, "%s: %s" % (type(error).__name__, str(error)[:500]))
+        code = EXIT_BUG
+    reply.end()
+    return code
+
+
+def _serve(verb: str, stdin: object, reply: Reply) -> None:
+    if verb not in wire.VERBS:
+        raise Refused(wire.E_USAGE, "unknown verb %r (known: %s)" % (verb, ", ".join(wire.VERBS)))
+    request = wire.read_request(stdin)
+    if request.protocol not in wire.SERVED:
+        raise Refused(wire.E_VERSION, version_text(request.protocol))
+    if request.verb != verb:
+        raise Refused(wire.E_USAGE, "called as %s, asked for %s" % (verb, request.verb))
+    run = check_run(request.run)
+    host = Host(run, stdin)
+    host.root = expand_root(run.root, host.home)
+    host.run_dir = host.root + "/" + run.suite
+    host.run_state = run_state(host)
+    reply.hello(wire.Hello(
+        wire.PROTOCOL, __version__, time.time(), host.instance, host.hostname, host.user, host.run_dir,
+        host.run_state, "%d.%d.%d" % sys.version_info[:3],
+    ))
+    check_state(verb, host)
+    check_owner(verb, host)
+    reply.start_beating()
+    module = __import__("jobmgr_remote.commands." + verb.replace("-", "_"), fromlist=["run"])
+    module.run(request, reply, host)
+
+
+def version_text(asked: int) -> str:
+    """What to do about a wire version that is not served here."""
+    served = ", ".join(str(number) for number in wire.SERVED)
+    side = "the jobmgr on this host" if asked > max(wire.SERVED) else "the jobmgr that calls"
+    return "wire version %s is not served by jobmgr %s (it serves %s); upgrade %s" % (
+        asked, __version__, served, side,
+    )
+
+
+def check_run(run: wire.Run) -> wire.Run:
+    """The run header, checked. Raises Refused."""
+    if not layout.is_part(run.suite):
+        raise Refused(wire.E_USAGE, "not a suite name: %r" % (run.suite,))
+    if not layout.is_token(run.uuid):
+        raise Refused(wire.E_USAGE, "not a run uuid: %r" % (run.uuid,))
+    if not isinstance(run.controller, str) or not 0 < len(run.controller) <= 200 or "\n" in run.controller:
+        raise Refused(wire.E_USAGE, "not a controller id: %r" % (run.controller,))
+    if not isinstance(run.epoch, int) or isinstance(run.epoch, bool) or run.epoch < 0:
+        raise Refused(wire.E_USAGE, "not an epoch: %r" % (run.epoch,))
+    return run._replace(owner=str(run.owner)[:200])
+
+
+def expand_root(root: object, home: str) -> str:
+    """A run root as an absolute path: ``~`` and variables are those of this host. Raises Refused."""
+    if not isinstance(root, str) or "\0" in root or "\n" in root:
+        raise Refused(wire.E_USAGE, "not a run root: %r" % (root,))
+    text = root or layout.RUN_ROOT
+    if text == "~" or text.startswith("~/"):
+        text = home + text[1:]
+    text = expand_variables(text, home)
+    if not text.startswith("/"):
+        raise Refused(wire.E_USAGE, "run_root %r is %r on this host, which is no absolute path" % (root, text))
+    return "/" + os.path.normpath(text).strip("/")
+
+
+def expand_variables(text: str, home: str) -> str:
+    """Replace ``$NAME`` and ``${NAME}`` by this host's environment. Raises Refused for one that is not set."""
+    if "$" not in text:
+        return text
+    import re
+
+    def value(match: object) -> str:
+        name = match.group(1) or match.group(2)  # type: ignore[attr-defined]
+        found = home if name == "HOME" else os.environ.get(name, "")
+        if not found:
+            raise Refused(wire.E_HOST, "$%s is not set on this host (in %r)" % (name, text))
+        return found
+
+    return re.sub(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})", value, text)
+
+
+def run_state(host: Host) -> str:
+    """Whether the run directory is there, and is this run's."""
+    found = read_small(host.path(layout.UUID_FILE))
+    if found:
+        return RUN_OK if found.strip() == host.run.uuid else RUN_FOREIGN
+    for path in (host.root, host.run_dir, host.path(layout.SERVICE)):
+        if os.path.islink(path) and not os.path.exists(path):
+            return RUN_UNMOUNTED
+    return RUN_ABSENT if os.path.isdir(host.root) else RUN_UNMOUNTED
+
+
+def check_state(verb: str, host: Host) -> None:
+    """Refuse what cannot be done without this run's directory."""
+    if host.run_state == RUN_FOREIGN and verb != wire.JOBS_POLL:
+        raise Refused(wire.E_FOREIGN, "%s belongs to another run" % host.run_dir)
+    if host.run_state != RUN_OK and verb in NEED_RUN:
+        raise Refused(wire.E_NOT_FOUND, "run directory not initialised: %s" % host.run_dir)
+
+
+def read_owner(host: Host) -> dict:
+    """What ``.service/owner`` says: uuid, controller, epoch, owner, time; {} if nobody owns the run yet."""
+    text = read_small(host.path(layout.OWNER_FILE))
+    try:
+        found = json.loads(text) if text else {}
+    except ValueError:
+        found = {}
+    return found if isinstance(found, dict) and isinstance(found.get("epoch"), int) else {}
+
+
+def check_owner(verb: str, host: Host) -> None:
+    """Sets ``host.stale``; refuses a changing verb of anybody but the owner, and records a higher epoch."""
+    found = read_owner(host) if host.run_state == RUN_OK else {}
+    if not found:
+        return
+    mine = (host.run.epoch, host.run.controller) == (found["epoch"], found.get("controller"))
+    host.stale = not mine and host.run.epoch <= found["epoch"]
+    if verb not in CHANGING:
+        return
+    if host.stale:
+        raise Refused(wire.E_TAKEN_OVER, "taken over by %s on %s" % (
+            found.get("owner") or found.get("controller"), found.get("time"),
+        ))
+    if not mine:
+        write_owner(host)
+
+
+def write_owner(host: Host) -> None:
+    """Record the caller as the run's owner (remote-init does so first; a higher epoch later)."""
+    run = host.run
+    write_beside(host.path(layout.OWNER_FILE), json.dumps({
+        "uuid": run.uuid, "controller": run.controller, "epoch": run.epoch, "owner": run.owner, "time": utc_now(),
+    }) + "\n")
+
+
+def home_folder() -> str:
+    """The user's home directory: what the login says, else the password file. Raises Refused."""
+    home = os.environ.get("HOME", "")
+    if not home.startswith("/"):
+        import pwd
+
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            home = ""
+    if not home.startswith("/"):
+        raise Refused(wire.E_HOST, "this user has no home directory")
+    return home.rstrip("/") or "/"
+
+
+def user_name(home: str) -> str:
+    """The user's name, for humans and for queue queries."""
+    name = os.environ.get("LOGNAME") or os.environ.get("USER") or ""
+    if not name:
+        import pwd
+
+        try:
+            name = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            name = str(os.getuid())
+    return name
+
+
+def utc(seconds: float) -> str:
+    """``2026-11-20T12:00:00Z``"""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def utc_now() -> str:
+    return utc(time.time())
+
+
+def read_small(path: str, limit: int = 65536) -> str:
+    """The text of a small file; "" if it is not there. Other failures pass through as OSError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    try:
+        return os.read(fd, limit).decode("utf-8", "replace")
+    finally:
+        os.close(fd)
+
+
+def write_beside(path: str, text: str, mode: int = 0o600) -> None:
+    """Write a file so that a reader sees the old content or the new one: temporary file, then rename."""
+    temporary = "%s.%d.tmp" % (path, os.getpid())
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        try:
+            write_all(fd, text.encode("utf-8", "surrogateescape"))
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of it; a disk that takes half of it raises at the next piece."""
+    while data:
+        data = data[os.write(fd, data):]
+
+
+def os_error_text(error: OSError) -> str:
+    """``/home/ada/x: No space left on device``"""
+    text = error.strerror or str(error)
+    return "%s: %s" % (error.filename, text) if error.filename else text
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    sys.stderr.write(traceback.format_exc()[-4000:])
+    sys.stderr.flush()
