@@ -134,11 +134,11 @@ AS_ROOT
 
 #######################################
 # Programs: what the demo needs has to be there; what only tests need is named, and those tests say so again.
-# Arguments: demo|test
+# Sets COMPLETE to nothing if some are still missing.
+# Arguments: "program package" ...
 #######################################
 set_up_programs() {
-    local -a wanted=("${DEMO_PROGRAMS[@]}")
-    [[ $1 == demo ]] || wanted+=("${TEST_PROGRAMS[@]}")
+    local -a wanted=("$@")
     find_missing "${wanted[@]}"
     ((${#MISSING[@]})) || return 0
     install_packages "${MISSING[@]}" || true
@@ -210,16 +210,18 @@ key() {
 
 main() {
     local what=${1:-} stamp now
+    local -a wanted=("${DEMO_PROGRAMS[@]}")
     [[ $# -eq 1 && ($what == demo || $what == test) ]] || die "usage: scripts/setup.sh demo|test"
     stamp=$VENV/set-up-$what
     now=$(key)
+    [[ $what == demo ]] || wanted+=("${TEST_PROGRAMS[@]}")
     COMPLETE=yes
-    find_missing "${DEMO_PROGRAMS[@]}"
+    find_missing "${wanted[@]}"
     if ((${#MISSING[@]} == 0)) && [[ -x $VENV/bin/jobmgr && -r $stamp && $(<"$stamp") == "$now" ]] && wanted_python
     then
         return
     fi
-    set_up_programs "$what"
+    set_up_programs "${wanted[@]}"
     if [[ ! -x $VENV/bin/jobmgr || ! -r $VENV/set-up-python || $(<"$VENV/set-up-python") != "$now" ]] ||
         ! wanted_python; then
         make_venv
