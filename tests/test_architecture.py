@@ -1,4 +1,4 @@
-"""The walls of the building: who may import whom (docs/architecture.md), and what must stay lazy.
+"""The walls of the building: who may import whom (docs/architecture.md has the table), and what must stay lazy.
 
 Imports are read from the sources, wherever they stand: at the top, in a function, under TYPE_CHECKING.
 """
@@ -19,11 +19,14 @@ PACKAGES = {"jobmgr": ROOT / "jobmgr", "jobmgr_remote": ROOT / "remote" / "jobmg
 EVERYONE = {"errors", "core"}
 """Pure, so allowed to all layers above them."""
 
+PURE_REMOTE = {"jobmgr_remote.jobfile", "jobmgr_remote.layout", "jobmgr_remote.runners"}
+"""What a file of the user's is checked against: job scripts, the rule for names, the runners' directives."""
+
 ALLOWED = {
     "errors": set(),
     "core": {"errors", "jobmgr_remote.wire", "jobmgr_remote.status", "jobmgr_remote.layout"},
-    "suite": EVERYONE | {"jobmgr_remote.jobfile", "jobmgr_remote.runners"},
-    "platforms": EVERYONE | {"jobmgr_remote.jobfile", "jobmgr_remote.runners"},
+    "suite": EVERYONE | PURE_REMOTE,
+    "platforms": EVERYONE | PURE_REMOTE,
     "transport": EVERYONE | {"jobmgr_remote.wire"},
     "store": EVERYONE,
     "service": EVERYONE

@@ -19,7 +19,6 @@ import functools
 import hashlib
 import io
 import os
-import zipfile
 from dataclasses import dataclass
 
 import jobmgr_remote
@@ -113,6 +112,8 @@ def _zip(sources: dict[str, bytes]) -> bytes:
 
     Stored, not deflated: zlib and its replacements do not compress to the same bytes.
     """
+    import zipfile  # 8 ms, for the first contact only
+
     buffer = io.BytesIO()
     buffer.write(SHEBANG)
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
