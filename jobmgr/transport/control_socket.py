@@ -1,0 +1,120 @@
+"""The control socket of an ssh master, spoken to directly.
+
+OpenSSH's ``PROTOCOL.mux``: packets are a 32-bit length and a body of 32-bit numbers. ``ssh -O check``
+does the same at the price of one process per look.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import struct
+from dataclasses import dataclass
+
+from jobmgr.transport.private_dir import private_directory
+from jobmgr.transport.ssh_settings import SshOptions, SshSettings
+
+HELLO, VERSION = 1, 4
+ALIVE_CHECK, ALIVE = 0x10000004, 0x80000005
+TERMINATE, OK = 0x10000005, 0x80000001
+ANSWER_TIMEOUT = 2.0
+LONGEST_PATH = 80
+"""A socket's path has at most 107 bytes, and ssh adds 17 while it makes the socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPaths:
+    """The files of one shared connection: its socket and what lies beside it."""
+
+    socket: str
+
+    @property
+    def lock(self) -> str:
+        return self.socket + ".lock"
+
+    @property
+    def log(self) -> str:
+        return self.socket + ".log"
+
+    @property
+    def suspect(self) -> str:
+        """There after a session went silent: the next user looks closely before trusting it."""
+        return self.socket + ".suspect"
+
+
+def default_control_dir() -> str:
+    """``~/.jobmgr/ssh``, or ``/tmp/jobmgr-UID`` if a socket's path there would be too long."""
+    path = os.path.join(os.path.expanduser("~"), ".jobmgr", "ssh")
+    return path if len(path) + 17 <= LONGEST_PATH else f"/tmp/jobmgr-{os.geteuid()}"
+
+
+def control_paths(settings: SshSettings, options: SshOptions) -> ControlPaths:
+    """Where the connection for these settings is shared.
+
+    The name is a hash of all that makes it this connection: user, host, port, and also the way
+    there and the keys, because a key may be tied to a forced command. Raises RefusedError if the
+    directory is not private.
+    """
+    directory = private_directory(options.control_dir or default_control_dir())
+    identity = (
+        settings.address,
+        settings.host_key_alias,
+        settings.proxy_jump,
+        settings.proxy_command,
+        settings.identity_files,
+        settings.certificate_files,
+        settings.known_hosts_files,
+    )
+    return ControlPaths(os.path.join(directory, hashlib.sha256(repr(identity).encode()).hexdigest()[:16]))
+
+
+def alive(path: str) -> int | None:
+    """The pid of the master behind ``path``; None if there is none. (It does not know of a cut yet.)"""
+    answer = _ask(path, ALIVE_CHECK)
+    if answer is None or len(answer) < 12:
+        return None
+    kind, _, pid = struct.unpack(">III", answer[:12])
+    return pid if kind == ALIVE else None
+
+
+def terminate(path: str) -> bool:
+    """Ask the master to end, with all its sessions; False if there is none."""
+    answer = _ask(path, TERMINATE)
+    return answer is not None and len(answer) >= 4 and struct.unpack(">I", answer[:4])[0] == OK
+
+
+def _ask(path: str, request: int) -> bytes | None:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(ANSWER_TIMEOUT)
+            connection.connect(path)
+            hello = struct.pack(">II", HELLO, VERSION)
+            question = struct.pack(">II", request, 0)
+            connection.sendall(_packet(hello) + _packet(question))
+            if _receive(connection)[:4] != struct.pack(">I", HELLO):
+                return None
+            return _receive(connection)
+    except OSError:
+        return None
+
+
+def _packet(body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + body
+
+
+def _receive(connection: socket.socket) -> bytes:
+    (length,) = struct.unpack(">I", _exactly(connection, 4))
+    if length > 65536:
+        raise OSError("not a control socket")
+    return _exactly(connection, length)
+
+
+def _exactly(connection: socket.socket, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        chunk = connection.recv(length - len(data))
+        if not chunk:
+            raise OSError("the master hung up")
+        data += chunk
+    return data

@@ -1,0 +1,194 @@
+"""One command on one paramiko channel: bytes in bulk both ways, idle timeout, held stdin."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import signal
+import threading
+import time
+from typing import Any
+
+import paramiko
+from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_REQUEST
+
+from jobmgr.transport.base import STDERR_LIMIT, Completed, Hold, OnChunk
+from jobmgr.transport.pump import Silence
+
+CHUNK = 1 << 16
+SEND = 1 << 15
+
+
+class Ended(Exception):
+    """The channel ended without an exit code."""
+
+
+def watch_signals(transport: Any) -> None:
+    """Make the channels of ``transport`` keep the name of the signal that ended their command.
+
+    RFC 4254, 6.10: ``exit-signal`` comes in the place of ``exit-status``; paramiko drops it.
+    """
+    handlers = dict(transport._channel_handler_table)
+    plain = handlers[MSG_CHANNEL_REQUEST]
+
+    def request(channel: Any, message: Any) -> None:
+        start = message.packet.tell()
+        if message.get_text() == "exit-signal":
+            message.get_boolean()
+            channel.exit_signal = message.get_text()
+        message.packet.seek(start)
+        plain(channel, message)
+
+    handlers[MSG_CHANNEL_REQUEST] = request
+    transport._channel_handler_table = handlers
+
+
+def signal_code(name: str) -> int:
+    """``KILL`` -> 137, as a shell says it; 255 for a name that is not known here."""
+    try:
+        return 128 + signal.Signals[f"SIG{name}"].value
+    except KeyError:
+        return 255
+
+
+class ChannelRun:
+    """Runs one command on an open channel and closes it."""
+
+    def __init__(
+        self, channel: Any, hold: Hold | None, idle_timeout: float, on_chunk: OnChunk | None
+    ) -> None:
+        self._channel = channel
+        self._hold = hold
+        self.idle_timeout = idle_timeout
+        self._on_chunk = on_chunk
+        self._out: list[bytes] = []
+        self._err = bytearray()
+        self._last = time.monotonic()
+        self._written = threading.Event()
+
+    def complete(self, command: str, stdin: bytes) -> Completed:
+        """Raises Silence, Ended, or what ``on_chunk`` raised."""
+        try:
+            self._execute(command)
+            if stdin or self._hold is None:
+                self._start_writer(stdin)
+            else:
+                self._written.set()
+            self._read_all()
+            return Completed(self._exit_code(), b"".join(self._out), bytes(self._err[-STDERR_LIMIT:]))
+        finally:
+            self._close()
+
+    def _execute(self, command: str) -> None:
+        """``exec``, without paramiko's wait for the answer: it has no time limit, and the answer is
+        either output or a closed channel."""
+        message = paramiko.Message()
+        message.add_byte(cMSG_CHANNEL_REQUEST)
+        message.add_int(self._channel.remote_chanid)
+        message.add_string("exec")
+        message.add_boolean(True)
+        message.add_string(command)
+        self._channel._event_pending()
+        try:
+            self._channel.transport._send_user_message(message)
+        except (paramiko.SSHException, OSError, EOFError) as exc:
+            raise Ended(str(exc)) from exc
+
+    # stdin --------------------------------------------------------------------------------------
+
+    def _start_writer(self, stdin: bytes) -> None:
+        threading.Thread(target=self._write, args=(stdin,), name="ssh-stdin", daemon=True).start()
+
+    def _write(self, stdin: bytes) -> None:
+        try:
+            view = memoryview(stdin)
+            while view:
+                sent = self._channel.send(bytes(view[:SEND]))
+                if not sent:
+                    break  # the channel is closed
+                view = view[sent:]
+                self._last = time.monotonic()
+        except (OSError, EOFError, paramiko.SSHException):
+            pass  # the command reads no more, or the reader will see why
+        self._written.set()
+        if self._hold is None or self._hold.released:
+            self._end_stdin()
+
+    def _end_stdin(self) -> None:
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.shutdown_write()
+
+    # output -------------------------------------------------------------------------------------
+
+    def _read_all(self) -> None:
+        channel = self._channel
+        with selectors.DefaultSelector() as selector:
+            selector.register(channel.fileno(), selectors.EVENT_READ)
+            if self._hold is not None:
+                selector.register(self._hold.fileno(), selectors.EVENT_READ)
+            while not self._finished():
+                events = selector.select(self._time_left())
+                if self._hold is not None and any(key.fd == self._hold.fileno() for key, _ in events):
+                    selector.unregister(self._hold.fileno())
+                    self._hold_released()
+                if not self._drain() and channel.eof_received:
+                    # From here on the descriptor is always readable: wait for the exit code instead.
+                    channel.status_event.wait(0.02)
+                if self._time_left() <= 0 and not self._finished():
+                    raise Silence
+        self._drain()
+
+    def _finished(self) -> bool:
+        channel = self._channel
+        if channel.recv_ready() or channel.recv_stderr_ready():
+            return False
+        if channel.closed or not channel.transport.is_active():
+            return True
+        return bool(channel.eof_received and channel.exit_status_ready())
+
+    def _hold_released(self) -> None:
+        self._hold = None if self._written.is_set() else self._hold
+        if self._hold is None:
+            self._end_stdin()
+
+    def _time_left(self) -> float:
+        return max(0.0, self._last + self.idle_timeout - time.monotonic())
+
+    def _drain(self) -> bool:
+        """Take all that has arrived; True if there was anything."""
+        channel = self._channel
+        took = False
+        while channel.recv_ready():
+            self._take(channel.recv(CHUNK))
+            took = True
+        while channel.recv_stderr_ready():
+            self._err += channel.recv_stderr(CHUNK)
+            if len(self._err) > 2 * STDERR_LIMIT:
+                del self._err[:-STDERR_LIMIT]
+            took = True
+        if took:
+            self._last = time.monotonic()
+        return took
+
+    def _take(self, chunk: bytes) -> None:
+        self._last = time.monotonic()
+        if self._on_chunk is not None:
+            self._on_chunk(chunk)
+        else:
+            self._out.append(chunk)
+
+    def _exit_code(self) -> int:
+        channel = self._channel
+        if channel.exit_status >= 0:
+            return int(channel.exit_status)
+        name = getattr(channel, "exit_signal", None)
+        if name is not None:
+            return signal_code(name)
+        raise Ended("no exit code")
+
+    def _close(self) -> None:
+        # Saying "close" can block on a connection that is cut; nobody has to wait for it.
+        if self._channel.closed:
+            self._channel.close()
+        else:
+            threading.Thread(target=self._channel.close, name="close-channel", daemon=True).start()

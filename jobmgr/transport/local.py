@@ -1,0 +1,71 @@
+"""Transport ``local``: this machine, without SSH. The same command lines, by ``/bin/sh``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from jobmgr.errors import ConnectError, IdleTimeout
+from jobmgr.transport.base import Completed, Hold, OnChunk
+from jobmgr.transport.environment import scrubbed
+from jobmgr.transport.pump import Silence, close_pipes, exit_code, pump, reap_later
+
+
+class Local:
+    """Runs command lines on this machine, each in a session of its own, in the home directory.
+
+    ``home`` replaces ``HOME`` for the commands; default: the user's own.
+    """
+
+    name = "local"
+
+    def __init__(self, host: str = "localhost", *, home: str | None = None) -> None:
+        self.host = host
+        self._home = home
+
+    def connect(self) -> None:
+        """There is nothing to connect to."""
+
+    def run(
+        self,
+        command: str,
+        stdin: bytes = b"",
+        hold: Hold | None = None,
+        idle_timeout: float = 60.0,
+        on_chunk: OnChunk | None = None,
+    ) -> Completed:
+        process = self._start(command)
+        try:
+            code, out, err = pump(process, stdin, hold, idle_timeout, on_chunk)
+        except Silence as exc:
+            raise IdleTimeout(f"{self.host}: no answer for {idle_timeout:g} s") from exc
+        finally:
+            close_pipes(process)
+            if process.poll() is None:
+                reap_later(process)
+        return Completed(exit_code(code), out, err)
+
+    def _start(self, command: str) -> subprocess.Popen[bytes]:
+        environ = scrubbed()
+        if self._home is not None:
+            environ["HOME"] = self._home
+        home = environ.get("HOME") or os.path.expanduser("~")
+        try:
+            return subprocess.Popen(
+                ["/bin/sh", "-c", command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env=environ,
+                cwd=home if os.path.isdir(home) else "/",
+                start_new_session=True,
+            )
+        except OSError as exc:
+            raise ConnectError(f"{self.host}: cannot start /bin/sh: {exc.strerror}") from exc
+
+    def rsync_shell(self) -> list[str] | None:
+        return None
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

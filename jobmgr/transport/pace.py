@@ -1,0 +1,54 @@
+"""At most 8 new connections per second to one sshd, over all processes of this user on this machine.
+
+sshd drops connections at random beyond ``MaxStartups`` (10:30:100), and sites ban addresses that
+log in too often. A small file per sshd holds the times (``CLOCK_MONOTONIC``, the same for all
+processes) of the latest connections; it is locked only while it is read and written, never during
+a connection.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+
+PER_SECOND = 8
+
+
+def reserve(latest: Sequence[float], now: float) -> tuple[tuple[float, ...], float]:
+    """The times to remember, and the time at which one more connection may begin (``now`` or later).
+
+    Times of the future beyond what this rule can have made (another boot's clock) are forgotten.
+    """
+    usable = sorted(stamp for stamp in latest if stamp <= now + 3600)[-PER_SECOND:]
+    start = now if len(usable) < PER_SECOND else max(now, usable[0] + 1.0)
+    return (*usable[-(PER_SECOND - 1) :], start), start
+
+
+def wait_for_turn(directory: str, sshd: str) -> None:
+    """Sleep until one more connection to ``sshd`` (``host:port``) is due."""
+    name = "pace-" + hashlib.sha256(sshd.encode()).hexdigest()[:16]
+    fd = os.open(os.path.join(directory, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        now = time.monotonic()
+        latest, start = reserve(_stamps(os.read(fd, 4096)), now)
+        text = " ".join(f"{stamp:.3f}" for stamp in latest)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, text.encode(), 0)
+    finally:
+        os.close(fd)
+    if start > now:
+        time.sleep(start - now)
+
+
+def _stamps(data: bytes) -> list[float]:
+    stamps = []
+    for word in data.split():
+        try:
+            stamps.append(float(word))
+        except ValueError:
+            continue
+    return stamps

@@ -1,0 +1,240 @@
+"""Files from and to a host, by rsync (run through the ``sh`` package).
+
+The names of files travel on stdin (``--files-from=- -0``), so that no name is ever part of a command
+line. Links, devices and special files are never transferred, ownership and foreign permissions neither.
+What is listed and gone meanwhile is no error (``--ignore-missing-args``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+
+from jobmgr.errors import RsyncError
+from jobmgr.transport.base import Transport
+from jobmgr.transport.environment import for_ssh
+
+OPTIONS = ("-rt", "--no-links", "--no-devices", "--no-specials", "-s")
+PULLED_MODE = "--chmod=Du=rwx,Fu=rw,go="
+PUSHED_MODE = "--chmod=Du=rwx,Fu+rw,go="
+"""As pulled files, but a program of the suite stays one: ``u`` keeps its ``x`` (with ``-p``)."""
+LISTED = ("--from0", "--files-from=-", "--ignore-missing-args")
+PARTIAL = (23, 24)
+"""rsync(1): some files could not be transferred (23), or vanished meanwhile (24)."""
+IDLE_TIMEOUT = 120.0
+END = 600
+
+
+@dataclass(frozen=True, slots=True)
+class RsyncResult:
+    """``exit_code`` is 0, 23 or 24; ``stderr`` has rsync's words on what it left out.
+
+    ``refused``: names that were not asked for, because they could lead out of the local directory.
+    """
+
+    exit_code: int
+    stderr: str
+    refused: tuple[str, ...] = ()
+
+    @property
+    def partial(self) -> bool:
+        return self.exit_code != 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One file as the host listed it.
+
+    ``path`` is relative, ``size`` in bytes, ``kind`` is ``file``, ``link`` or another word.
+    """
+
+    path: str
+    size: int
+    kind: str = "file"
+
+
+class Arrival(Enum):
+    """What became of a listed file."""
+
+    ARRIVED = "arrived"
+    MISSING = "missing"
+    TOO_LARGE = "too-large"
+    IS_A_LINK = "is-a-link"
+
+
+def arrival(listed: Listed, local_dir: str, max_size: int | None = None) -> Arrival:
+    """Compare one listed file with what is here now (looks at the file, follows no link)."""
+    if listed.kind != "file":
+        return Arrival.IS_A_LINK if listed.kind == "link" else Arrival.ARRIVED
+    if is_inside(local_dir, listed.path):
+        try:
+            found = os.lstat(os.path.join(local_dir, listed.path))
+        except OSError:
+            pass
+        else:
+            if stat.S_ISREG(found.st_mode) and found.st_size >= listed.size:
+                return Arrival.ARRIVED
+    if max_size is not None and listed.size > max_size:
+        return Arrival.TOO_LARGE
+    return Arrival.MISSING
+
+
+def missing(listing: Iterable[Listed], local_dir: str, max_size: int | None = None) -> tuple[Listed, ...]:
+    """The listed files that should be here and are not, or not yet whole. Empty: retrieval is done.
+
+    rsync's own ``--max-size`` leaves files out with exit 0, so its exit code does not tell.
+    """
+    return tuple(one for one in listing if arrival(one, local_dir, max_size) is Arrival.MISSING)
+
+
+def is_safe_name(path: str) -> bool:
+    """A relative path without ``..``, empty parts or NUL."""
+    parts = path.split("/")
+    return "\0" not in path and all(part not in ("", "..") for part in parts)
+
+
+def is_inside(local_dir: str, path: str) -> bool:
+    """Would ``path`` lie inside ``local_dir``, with no symbolic link among the directories on the way?"""
+    if not is_safe_name(path):
+        return False
+    here = local_dir
+    for part in path.split("/")[:-1]:
+        here = os.path.join(here, part)
+        if os.path.islink(here):
+            return False
+    return True
+
+
+def pull(
+    transport: Transport,
+    remote_dir: str,
+    local_dir: str,
+    files: Sequence[str],
+    *,
+    max_size: int | None = None,
+    timeout: float = IDLE_TIMEOUT,
+) -> RsyncResult:
+    """Bring ``files`` (relative to ``remote_dir``, an absolute path) into ``local_dir``.
+
+    A name that is a directory brings all of it. ``max_size`` in bytes per file; ``timeout`` is seconds
+    without a byte. Nothing is written outside ``local_dir``, whatever the host sends: names that lead
+    out of it, or through a link in it, are refused. Raises ConnectError as connecting does, RsyncError.
+    """
+    os.makedirs(local_dir, mode=0o700, exist_ok=True)
+    wanted = [path for path in files if is_inside(local_dir, path)]
+    refused = tuple(path for path in files if not is_inside(local_dir, path))
+    limit = () if max_size is None else (f"--max-size={max_size}",)
+    if not wanted or _same_directory(transport, remote_dir, local_dir):
+        return RsyncResult(0, "", refused)
+    arguments = [*OPTIONS, PULLED_MODE, *limit, *LISTED]
+    code, said = _rsync(transport, arguments, remote_dir, local_dir, timeout, pull=True, names=wanted)
+    return RsyncResult(code, said, refused)
+
+
+def push(
+    transport: Transport,
+    local_dir: str,
+    remote_dir: str,
+    files: Sequence[str] | None = None,
+    *,
+    exclude: Sequence[str] = (),
+    timeout: float = IDLE_TIMEOUT,
+) -> RsyncResult:
+    """Send ``files`` (relative to ``local_dir``; None: everything) into ``remote_dir``, an absolute path.
+
+    ``exclude`` are rsync patterns (``/log/`` = that directory at the top). Files keep the owner's
+    execute bit. Raises ConnectError as connecting does, RsyncError.
+    """
+    refused = tuple(path for path in files or () if not is_safe_name(path))
+    wanted = None if files is None else [path for path in files if is_safe_name(path)]
+    if wanted == [] or _same_directory(transport, remote_dir, local_dir):
+        return RsyncResult(0, "", refused)
+    patterns = [f"--exclude={pattern}" for pattern in exclude]
+    arguments = [*OPTIONS, "-p", PUSHED_MODE, *patterns, *(LISTED if wanted is not None else ())]
+    code, said = _rsync(transport, arguments, remote_dir, local_dir, timeout, pull=False, names=wanted)
+    return RsyncResult(code, said, refused)
+
+
+def _same_directory(transport: Transport, remote_dir: str, local_dir: str) -> bool:
+    return transport.rsync_shell() is None and os.path.realpath(remote_dir) == os.path.realpath(local_dir)
+
+
+def _rsync(
+    transport: Transport,
+    arguments: Sequence[str],
+    remote_dir: str,
+    local_dir: str,
+    timeout: float,
+    *,
+    pull: bool,
+    names: Sequence[str] | None,
+) -> tuple[int, str]:
+    transport.connect()
+    shell = transport.rsync_shell()
+    listing = b"".join(os.fsencode(name) + b"\0" for name in names or ())
+    with _shell_script(shell) as script:
+        # The host's own name stands in the script: what rsync makes of "user@host" does not matter.
+        there = f"jobmgr:{remote_dir}/" if shell is not None else f"{remote_dir}/"
+        here = os.path.abspath(local_dir) + "/"
+        over = ("-e", script) if script is not None else ()
+        paths = (there, here) if pull else (here, there)
+        argv = [*arguments, f"--timeout={max(1, round(timeout))}", *over, "--", *paths]
+        return _run(transport.host, argv, listing)
+
+
+def _run(host: str, argv: list[str], stdin: bytes) -> tuple[int, str]:
+    import sh
+
+    try:
+        program = sh.Command("rsync")
+    except sh.CommandNotFound as exc:
+        raise RsyncError("no rsync on this machine: install rsync") from exc
+    try:
+        done = program(
+            *argv, _in=stdin, _env=for_ssh(), _ok_code=[0, *PARTIAL], _tty_out=False, _return_cmd=True
+        )
+    except sh.ErrorReturnCode as exc:
+        raise _error(host, argv, exc.exit_code, exc.stderr.decode(errors="replace")) from exc
+    return done.exit_code, done.stderr.decode(errors="replace")[-END:]
+
+
+def _error(host: str, argv: list[str], code: int, stderr: str) -> RsyncError:
+    if code == 127 or re.search(r"rsync: (command )?not found|Unknown command.*rsync|exec: rsync", stderr):
+        return RsyncError(f"{host}: no rsync on the host: have it installed there (rsync exit {code})")
+    said = "; ".join(line.strip() for line in stderr.splitlines() if line.strip())[-END:]
+    command = shlex.join(["rsync", *argv])
+    return RsyncError(f"{host}: rsync failed with exit {code}: {said or 'no message'} [{command}]")
+
+
+@contextmanager
+def _shell_script(argv: list[str] | None) -> Iterator[str | None]:
+    """A script that rsync can be given by ``-e``, which splits its value at spaces; None for no shell."""
+    if argv is None:
+        yield None
+        return
+    directory = tempfile.mkdtemp(prefix="jobmgr-rsync-", dir=_directory_without_spaces())
+    try:
+        path = os.path.join(directory, "shell")
+        # rsync calls: SHELL HOST COMMAND...
+        text = f'#!/bin/sh\nshift\nexec {shlex.join(argv)} "$@"\n'
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700)
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+        yield path
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _directory_without_spaces() -> str:
+    for path in (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"):
+        if not re.search(r"\s", path) and os.access(path, os.W_OK | os.X_OK):
+            return path
+    raise RsyncError("no temporary directory without a space in its name: set TMPDIR")
