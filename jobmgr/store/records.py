@@ -1,0 +1,248 @@
+"""The records that go into the store and come out of it.
+
+Times are seconds since the epoch: by the controller's clock, but for the fields of :class:`Job` that say otherwise.
+None = not known, or never.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..core.states import State
+
+PENDING, DONE, TOO_LARGE, IS_A_LINK, VANISHED, FAILED = (
+    "pending", "done", "too-large", "is-a-link", "vanished", "failed",
+)
+RETRIEVAL_STATES = (PENDING, DONE, TOO_LARGE, IS_A_LINK, VANISHED, FAILED)
+"""States of a file's retrieval; all but ``pending`` are ends (``failed``: given up)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A task in a cycle. ``state`` is its own before the first job and while it waits, else its latest job's."""
+
+    cycle: str
+    task: str
+    state: State = State.WAITING
+    detail: str = ""
+    not_before: float | None = None
+    tries: int = 0
+    submit_tries: int = 0
+    hold: bool = False
+    manual: bool = False
+    last_submit: int = 0
+    changed: float = 0.0
+
+    @property
+    def id(self) -> str:
+        return f"{self.cycle}/{self.task}"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.cycle, self.task
+
+
+@dataclass(frozen=True, slots=True)
+class NewSubmit:
+    """A job to be made. ``spec``: JSON text of the submit item, without ``job`` and ``token``."""
+
+    cycle: str
+    task: str
+    platform: str
+    host: str
+    runner: str
+    spec: str
+    transport: str = ""
+    instance: str = ""
+
+
+class Job(NamedTuple):
+    """One submission of a task. A named tuple, because ten thousand of them are read at once; change with ``_replace``.
+
+    ``number`` is the store's own key, ``id`` the name that users know. By the host's clock: ``start_time``,
+    ``exit_time``, ``grace_since`` and ``look_time`` (0 = none).
+    """
+
+    number: int
+    cycle: str
+    task: str
+    submit: int
+    token: str
+    platform: str
+    host: str
+    transport: str
+    runner: str
+    state: State
+    changed: float
+    detail: str
+    doubt: str
+    doubt_since: float | None
+    rule: str
+    native_id: str
+    instance: str
+    acknowledged: bool
+    tries: int
+    submit_time: float
+    start_time: float | None
+    exit_time: float | None
+    exit_record: str
+    exit_code: int | None
+    signal: str
+    reason: str
+    elapsed: float | None
+    cpu: float | None
+    max_rss: int | None
+    hostname: str
+    attempts: int
+    lost: bool
+    retry_safe: bool
+    followed: bool
+    kill_intended: float | None
+    grace_since: float
+    grace_instance: str
+    look_time: float
+    look_instance: str
+    seen_size: int
+    seen_messages: int
+    find: bool
+    revoke: bool
+    resend: bool
+    polls: int
+    errors: int
+    last_polled: float | None
+    last_answer: float | None
+    next_poll: float | None
+
+    @property
+    def id(self) -> str:
+        return job_id(self.cycle, self.task, self.submit)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.cycle, self.task
+
+
+def job_id(cycle: str, task: str, submit: int) -> str:
+    """``("1", "sim", 1)`` -> ``"1/sim/01"``."""
+    return f"{cycle}/{task}/{submit:02d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a job announced: ``time`` as in job.status (UTC with ``Z``), ``severity`` (``EVENT`` for a named event)."""
+
+    number: int
+    time: str
+    severity: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The new record of a job after a decision. ``old`` is the job as it was read when the decision was made.
+
+    If the stored state is no longer ``old.state``, another process has decided meanwhile and this change is not
+    made. ``new`` holds the whole new record (``old._replace(...)``); what names the job, ``submit_time``,
+    ``kill_intended``, ``changed``, ``doubt_since`` and ``followed`` are not taken from it. ``text`` is for the
+    history, ``evidence`` (JSON, "" = none) what the decision rests on, ``outputs`` what the instance has reached by
+    it, ``messages`` those not seen before.
+    """
+
+    old: Job
+    new: Job
+    kind: str = "poll"
+    text: str = ""
+    evidence: str = ""
+    outputs: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceChange:
+    """What to change of an instance; None = leave as it is. ``not_before`` is taken if ``state`` is given."""
+
+    cycle: str
+    task: str
+    state: State | None = None
+    detail: str | None = None
+    not_before: float | None = None
+    tries: int | None = None
+    submit_tries: int | None = None
+    hold: bool | None = None
+    manual: bool | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the history."""
+
+    time: float
+    subject: str
+    kind: str
+    old: str = ""
+    new: str = ""
+    rule: str = ""
+    text: str = ""
+    evidence: str = ""
+    number: int | None = None
+
+
+class JobLine(NamedTuple):
+    """What ``status`` shows of an instance and its latest job (``submit`` 0: no job yet)."""
+
+    cycle: str
+    task: str
+    submit: int
+    state: State
+    changed: float
+    detail: str
+    doubt: str
+    doubt_since: float | None
+    platform: str
+    host: str
+    native_id: str
+    last_answer: float | None
+    not_before: float | None
+    start_time: float | None
+    exit_time: float | None
+    elapsed: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What is known of one host of one platform. ``clock_offset``: seconds that its clock is ahead of ours."""
+
+    platform: str
+    host: str
+    run_dir: str = ""
+    instance: str = ""
+    hostname: str = ""
+    clock_offset: float = 0.0
+    last_contact: float | None = None
+    last_error: str = ""
+    error_since: float | None = None
+    errors: int = 0
+    blocked_until: float | None = None
+    auth_blocked: bool = False
+    initialised_epoch: int = 0
+    contact_installed: bool = False
+    source_digest: str = ""
+    shared: bool = False
+    network_fs: str = ""
+    cores: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """One file to bring home; ``number`` is its job's, ``path`` relative to the run directory, ``size`` in bytes."""
+
+    number: int
+    path: str
+    size: int
+    type: str
+    state: str = PENDING
+    error: str = ""
+    tries: int = 0
+    not_before: float | None = None

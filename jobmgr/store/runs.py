@@ -1,0 +1,187 @@
+"""The run itself: its metadata, cycles, task instances and what they have reached."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..core.states import BEFORE_JOB, State, can, may_wait_again
+from .db import Database
+from .records import Event, Instance, InstanceChange
+
+_INSTANCE = (
+    "cycle, task, state, detail, not_before, tries, submit_tries, hold, manual, last_submit, changed"
+)
+
+
+class Runs(Database):
+    """The part of the store that is about the run and its task instances."""
+
+    # --- metadata -----------------------------------------------------------------------------------
+
+    def meta(self, key: str, default: Any = None) -> Any:
+        """One value of the run's metadata (any JSON value), or ``default``."""
+        with self.reading() as db:
+            row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return default if row is None else json.loads(row[0])
+
+    def all_meta(self) -> dict[str, Any]:
+        """The whole metadata of the run."""
+        with self.reading() as db:
+            return {key: json.loads(value) for key, value in db.execute("SELECT key, value FROM meta")}
+
+    def set_meta(self, values: Mapping[str, Any]) -> None:
+        """Set some of the metadata; None as a value is stored as such."""
+        with self.writing() as db:
+            db.executemany(
+                "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                meta_rows(values),
+            )
+
+    # --- cycles and instances -----------------------------------------------------------------------
+
+    def add_cycle(self, cycle: str, tasks: Iterable[str], now: float, state: State = State.WAITING) -> int:
+        """Add a cycle with its task instances; those that are there already stay as they are.
+
+        Returns how many instances are new.
+        """
+        with self.writing() as db:
+            before = db.total_changes
+            db.execute("INSERT OR IGNORE INTO cycles (cycle, created) VALUES (?, ?)", (cycle, now))
+            cycles_added = db.total_changes - before
+            db.executemany(
+                "INSERT OR IGNORE INTO instances (cycle, task, state, changed) VALUES (?, ?, ?, ?)",
+                [(cycle, task, state.value, now) for task in tasks],
+            )
+            return db.total_changes - before - cycles_added
+
+    def cycles(self) -> list[str]:
+        """All cycles, in the order in which they were added."""
+        with self.reading() as db:
+            return [row[0] for row in db.execute("SELECT cycle FROM cycles ORDER BY position")]
+
+    def instances(
+        self, states: Iterable[State] | None = None, cycle: str | None = None,
+        keys: Sequence[tuple[str, str]] | None = None,
+    ) -> list[Instance]:
+        """Task instances, in the order in which they were added: all, or those that fit every filter."""
+        where, values = ["1"], list[object]()
+        if states is not None:
+            chosen = [state.value for state in states]
+            where.append(f"state IN ({marks(chosen)})")
+            values.extend(chosen)
+        if cycle is not None:
+            where.append("cycle = ?")
+            values.append(cycle)
+        with self.reading() as db:
+            rows = db.execute(
+                f"SELECT {_INSTANCE} FROM instances WHERE {' AND '.join(where)} ORDER BY position", values
+            ).fetchall()
+        found = [_instance(row) for row in rows]
+        if keys is not None:
+            wanted = set(keys)
+            found = [instance for instance in found if instance.key in wanted]
+        return found
+
+    def set_instances(self, changes: Sequence[InstanceChange], now: float) -> set[tuple[str, str]]:
+        """Change instances. A state that may not follow the stored one (a job is at work) is not set.
+
+        ``removed`` may follow anything; an instance whose job has ended may wait, be held or queued again. Returns the
+        keys of those that were changed as asked.
+        """
+        made = set[tuple[str, str]]()
+        updates, events = list[tuple[object, ...]](), list[Event]()
+        with self.writing() as db:
+            for change in changes:
+                row = db.execute(
+                    "SELECT state FROM instances WHERE cycle = ? AND task = ?", (change.cycle, change.task)
+                ).fetchone()
+                if row is None:
+                    continue
+                old = State(row[0])
+                new = old if change.state is None else change.state
+                if not _may_become(old, new):
+                    continue
+                made.add((change.cycle, change.task))
+                updates.append((
+                    new.value, change.detail, change.state is not None, change.not_before, change.tries,
+                    change.submit_tries, change.hold, change.manual, now, change.cycle, change.task,
+                ))
+                if new is not old or change.text:
+                    subject = f"{change.cycle}/{change.task}"
+                    events.append(Event(now, subject, "instance", old.value, new.value, "", change.text))
+            db.executemany(
+                "UPDATE instances SET state = ?, detail = coalesce(?, detail),"
+                " not_before = CASE WHEN ? THEN ? ELSE not_before END, tries = coalesce(?, tries),"
+                " submit_tries = coalesce(?, submit_tries), hold = coalesce(?, hold), manual = coalesce(?, manual),"
+                " changed = ? WHERE cycle = ? AND task = ?",
+                updates,
+            )
+            insert_events(db, events)
+        return made
+
+    def counts(self) -> dict[State, int]:
+        """How many task instances are in each state (those with none are left out)."""
+        with self.reading() as db:
+            rows = db.execute("SELECT state, count(*) FROM instances GROUP BY state").fetchall()
+        return {State(state): count for state, count in rows}
+
+    # --- what was reached ---------------------------------------------------------------------------
+
+    def outputs(self, cycle: str | None = None) -> dict[tuple[str, str], frozenset[str]]:
+        """What each instance has reached: outputs (``succeeded``, ``failed``, ...) and events of its own."""
+        sql, values = "SELECT cycle, task, output FROM outputs", list[object]()
+        if cycle is not None:
+            sql, values = sql + " WHERE cycle = ?", [cycle]
+        reached = dict[tuple[str, str], set[str]]()
+        with self.reading() as db:
+            for row_cycle, task, output in db.execute(sql, values):
+                reached.setdefault((row_cycle, task), set()).add(output)
+        return {key: frozenset(names) for key, names in reached.items()}
+
+    def add_outputs(self, reached: Iterable[tuple[str, str, str]], now: float) -> None:
+        """Note what instances have reached: (cycle, task, output). Saying it twice is fine."""
+        with self.writing() as db:
+            insert_outputs(db, reached, now)
+
+    def remove_outputs(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Forget what instances have reached: a person runs them again."""
+        with self.writing() as db:
+            db.executemany("DELETE FROM outputs WHERE cycle = ? AND task = ?", list(keys))
+
+
+def _may_become(old: State, new: State) -> bool:
+    if new is State.REMOVED or can(old, new):
+        return True
+    return new in BEFORE_JOB and (may_wait_again(old) or old is State.REMOVED)
+
+
+def meta_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(key, json.dumps(value, ensure_ascii=False)) for key, value in values.items()]
+
+
+def marks(values: Sequence[object]) -> str:
+    """``?, ?, ?`` for so many values."""
+    return ", ".join("?" * len(values))
+
+
+def insert_outputs(db: Any, reached: Iterable[tuple[str, str, str]], now: float) -> None:
+    db.executemany(
+        "INSERT OR IGNORE INTO outputs (cycle, task, output, time) VALUES (?, ?, ?, ?)",
+        [(cycle, task, output, now) for cycle, task, output in reached],
+    )
+
+
+def insert_events(db: Any, events: Iterable[Event]) -> None:
+    db.executemany(
+        "INSERT INTO events (time, job_id, subject, kind, old, new, rule, text, evidence)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(e.time, e.number, e.subject, e.kind, e.old, e.new, e.rule, e.text, e.evidence) for e in events],
+    )
+
+
+def _instance(row: Sequence[Any]) -> Instance:
+    return Instance(
+        row[0], row[1], State(row[2]), row[3], row[4], row[5], row[6], bool(row[7]), bool(row[8]), row[9], row[10],
+    )
