@@ -1,0 +1,269 @@
+"""The text of a job file, from a structured job: the one definition of what stands in it (docs/protocol.md, "Job file").
+
+A job file is bash: the runner's directives, the job's identity, its exported variables, the user's scripts as
+single-quoted text, and as its last act the wrapper (``job/wrapper.sh``), which is sourced from a copy whose name
+holds its digest, so that an upgrade never changes a job that waits in a queue. Nothing that a user wrote is parsed
+by bash before the wrapper evaluates it: a syntax error fails that job, with a record.
+
+:func:`render` is pure. :func:`install_support` puts the wrapper and ``jobmgr-message`` where job files expect them.
+"""
+
+import os
+import re
+import zlib
+
+from jobmgr_remote import layout
+
+#: Key of a job's ``resources`` -> variable in the job's environment.
+RESOURCES = (
+    ("queue", "JOBMGR_QUEUE"),
+    ("account", "JOBMGR_ACCOUNT"),
+    ("nodes", "JOBMGR_NODES"),
+    ("tasks", "JOBMGR_TASKS"),
+    ("cpus_per_task", "JOBMGR_CPUS_PER_TASK"),
+    ("memory", "JOBMGR_MEMORY"),
+    ("gpus", "JOBMGR_GPUS"),
+    ("job_name", "JOBMGR_JOB_NAME"),
+    ("mail", "JOBMGR_MAIL"),
+)
+#: Runner -> (variable with the native id, variable with the array index), in the environment of its jobs.
+NATIVE_VARIABLES = {
+    "slurm": ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID"),
+    "pbs": ("PBS_JOBID", "PBS_ARRAY_INDEX"),
+    "torque": ("PBS_JOBID", "PBS_ARRAYID"),
+    "moab": ("MOAB_JOBID", "MOAB_JOBARRAYINDEX"),
+    "sge": ("JOB_ID", "SGE_TASK_ID"),
+    "lsf": ("LSB_JOBID", "LSB_JOBINDEX"),
+    "loadleveler": ("LOADL_STEP_ID", ""),
+}
+#: Runners that know no time limit of their own: the wrapper enforces it.
+UNLIMITED_RUNNERS = ("background", "at")
+GRACE = 10
+RETRY = 3600
+WRAPPER = "wrapper.sh"
+MESSAGE = "jobmgr-message"
+SERVICE_BIN = layout.SERVICE + "/bin"
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_PARAMETER = re.compile(r"[A-Za-z0-9_]+\Z")
+_WORD = re.compile(r"[A-Za-z0-9_.:+-]*\Z")
+_REFERENCE = re.compile(r"\\(?=\$)|\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
+_SCRIPTS = (
+    ("platform_init", "platform_init_script"),
+    ("init", "init_script"),
+    ("pre", "pre_script"),
+    ("script", "script"),
+    ("script_file", "script_file"),
+    ("post", "post_script"),
+    ("err", "err_script"),
+    ("exit", "exit_script"),
+)
+
+
+def render(job: dict, run: dict, settings: dict) -> str:
+    """The text of the job's file. Raises ValueError, saying which value, if a value cannot stand in one.
+
+    ``job`` is an item of jobs-submit. ``run``: ``run_dir`` (absolute), ``suite``. ``settings``: ``bash`` (absolute
+    path), ``wrapper`` (relative to the run directory, from :func:`install_support`), ``instance`` and ``hostname`` (this
+    host), ``clock_ticks`` (per second), ``directives`` (lines of the runner). Optional: ``vacation_signals`` (names),
+    ``native_variable`` and ``index_variable`` (for a runner that NATIVE_VARIABLES does not know), ``grace`` and
+    ``retry`` (seconds).
+    """
+    run_dir, suite = run["run_dir"], run["suite"]
+    cycle, task, submit = layout.split_job_id(job["job"])
+    if not layout.is_token(job["token"]):
+        raise ValueError("token: not a token: %r" % (job["token"],))
+    if not run_dir.startswith("/") or _has_control(run_dir):
+        raise ValueError("not an absolute run directory: %r" % (run_dir,))
+    if not layout.is_part(suite):
+        raise ValueError("not the name of a suite: %r" % (suite,))
+    runner = job.get("runner") or "background"
+    lines = ["#!" + settings["bash"]]
+    lines.extend(_directive(line) for line in settings.get("directives") or ())
+    lines.append("# jobmgr job %s of suite %s, token %s" % (job["job"], suite, job["token"]))
+    lines.append("set +aefuC")
+    lines.append("set +o posix")
+    work_dir = job.get("work_dir") or layout.default_work_dir(cycle, task)
+    for name, value in _exports(job, run_dir, suite, (cycle, task, submit), runner, work_dir):
+        lines.append("export %s=%s" % (name, quote(value, name)))
+    for name, value in _variables(job, settings, runner):
+        lines.append("jobmgr_%s=%s" % (name, quote(value, name)))
+    lines.append("jobmgr_environment() {\n    :")
+    for name, value in job.get("environment") or ():
+        lines.append("    export %s || return" % assignment(name, value))
+    lines.append("}")
+    for name, key in _SCRIPTS:
+        lines.append("jobmgr_%s=%s" % (name, quote(job.get(key) or "", key)))
+    lines.append(". %s" % quote(run_dir + "/" + layout.check_relative(settings["wrapper"]), "wrapper"))
+    lines.append("echo 'jobmgr: the job wrapper is not there' >&2; exit 127")
+    return "\n".join(lines) + "\n"
+
+
+def quote(value: object, what: str) -> str:
+    """A text as one bash word that means exactly that text. Raises ValueError for NUL and for broken Unicode."""
+    text = value if isinstance(value, str) else _plain(value, what)
+    if "\0" in text:
+        raise ValueError("%s: holds a NUL character" % what)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("%s: holds a character that is not Unicode text" % what)
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def assignment(name: object, value: object) -> str:
+    """``NAME=...`` in bash, where ``$VAR`` and ``${VAR}`` of the value expand (to nothing if unset) and nothing else does.
+
+    ``\\$`` is a dollar sign. Raises ValueError for a name that is no variable's, or that belongs to jobmgr.
+    """
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise ValueError("environment: not the name of a variable: %r" % (name,))
+    if name.upper().startswith("JOBMGR_"):
+        raise ValueError("environment: %s: names that begin with JOBMGR_ are jobmgr's own" % name)
+    text = value if isinstance(value, str) else _plain(value, name)
+    out = []
+    literal = ""
+    at = 0
+    for match in _REFERENCE.finditer(text):
+        if match.start() < at:
+            continue  # the dollar sign behind a backslash
+        literal += text[at:match.start()]
+        at = match.end()
+        variable = match.group(1) or match.group(2)
+        if variable is None:
+            literal += "$"
+            at += 1
+            continue
+        out.append((quote(literal, name) if literal else "") + '"${%s-}"' % variable)
+        literal = ""
+    out.append(quote(literal + text[at:], name))
+    return name + "=" + "".join(out)
+
+
+def _exports(job: dict, run_dir: str, suite: str, identity: tuple, runner: str, work_dir: str) -> "list[tuple]":
+    cycle, task, submit = identity
+    out = [
+        ("JOBMGR_SUITE", suite),
+        ("JOBMGR_SUITE_DIR", run_dir),
+        ("JOBMGR_WORK_DIR", run_dir + "/" + layout.check_relative(work_dir)),
+        ("JOBMGR_SHARE_DIR", run_dir + "/" + layout.SHARE),
+        ("JOBMGR_LOG_DIR", run_dir + "/" + layout.job_dir(job["job"])),
+        ("JOBMGR_CYCLE", cycle),
+        ("JOBMGR_TASK", task),
+        ("JOBMGR_JOB", job["job"]),
+        ("JOBMGR_SUBMIT_NUMBER", submit),
+        ("JOBMGR_TOKEN", job["token"]),
+        ("JOBMGR_RUNNER", _word(runner, "runner")),
+        ("JOBMGR_EVENTS", " ".join(_part(name) for name in job.get("events") or ())),
+    ]
+    resources = job.get("resources") or {}
+    for key, variable in RESOURCES:
+        if resources.get(key) not in (None, ""):
+            out.append((variable, _plain(resources[key], key)))
+    if job.get("time_limit") is not None:
+        out.append(("JOBMGR_TIME_LIMIT", _seconds(job["time_limit"])))
+    for name, value in job.get("parameters") or ():
+        if not isinstance(name, str) or not _PARAMETER.match(name):
+            raise ValueError("parameters: not a name: %r" % (name,))
+        out.append(("JOBMGR_PARAM_" + name, _plain(value, name)))
+    return out
+
+
+def _variables(job: dict, settings: dict, runner: str) -> "list[tuple]":
+    native, index = NATIVE_VARIABLES.get(runner, ("", ""))
+    limit = job.get("time_limit") if runner in UNLIMITED_RUNNERS else None
+    if job.get("script_file"):
+        layout.check_relative(job["script_file"])
+    return [
+        ("instance", settings["instance"]),
+        ("hostname", settings["hostname"]),
+        ("clock_ticks", str(int(settings["clock_ticks"]))),
+        ("native_variable", _word(settings.get("native_variable") or native, "native_variable")),
+        ("index_variable", _word(settings.get("index_variable") or index, "index_variable")),
+        ("vacation_signals", " ".join(_word(name, "signal") for name in settings.get("vacation_signals") or ())),
+        ("time_limit", "" if limit is None else _seconds(limit)),
+        ("grace", str(int(settings.get("grace", GRACE)))),
+        ("retry", str(int(settings.get("retry", RETRY)))),
+        ("default_work_dir", "" if job.get("work_dir") else "1"),
+    ]
+
+
+def _directive(line: str) -> str:
+    if not line.startswith("#") or _has_control(line.replace("\t", " ")):
+        raise ValueError("directives: not one line of comment: %r" % (line,))
+    quote(line, "directives")
+    return line
+
+
+def _plain(value: object, what: str) -> str:
+    if isinstance(value, (list, tuple)):
+        return ",".join(_plain(part, what) for part in value)
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError("%s: neither text nor number: %r" % (what, value))
+    return str(value)
+
+
+def _word(text: object, what: str) -> str:
+    if not isinstance(text, str) or not _WORD.match(text):
+        raise ValueError("%s: not a word: %r" % (what, text))
+    return text
+
+
+def _part(name: object) -> str:
+    if not layout.is_part(name):
+        raise ValueError("events: not a name: %r" % (name,))
+    return str(name)
+
+
+def _seconds(value: object) -> str:
+    """``90.0`` -> ``90``, ``1.5`` -> ``1.5``; never an exponent."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ValueError("time_limit: not a number of seconds: %r" % (value,))
+    if not 0 < number < 1e9:
+        raise ValueError("time_limit: not a positive number of seconds: %r" % (value,))
+    return ("%.3f" % number).rstrip("0").rstrip(".")
+
+
+def _has_control(text: str) -> bool:
+    return any(c < " " or c == "\x7f" for c in text)
+
+
+def install_support(run_dir: str) -> str:
+    """Have the wrapper and jobmgr-message in the run directory; return the wrapper's path relative to it.
+
+    Costs two comparisons when they are there. Raises OSError if they cannot be written.
+    """
+    wrapper = _source(WRAPPER)
+    message = _source(MESSAGE + ".sh")
+    path = "%s/wrapper-%08x%08x.sh" % (layout.LIB, zlib.crc32(wrapper), zlib.adler32(wrapper))
+    _have(run_dir + "/" + path, wrapper, 0o600)
+    _have(run_dir + "/" + SERVICE_BIN + "/" + MESSAGE, message, 0o700)
+    return path
+
+
+def _source(name: str) -> bytes:
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "job", name)
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except NotADirectoryError:  # run from inside an archive
+        import pkgutil
+
+        return pkgutil.get_data("jobmgr_remote", "job/" + name) or b""
+
+
+def _have(path: str, content: bytes, mode: int) -> None:
+    try:
+        with open(path, "rb") as stream:
+            if stream.read() == content:
+                return
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    beside = "%s.%d" % (path, os.getpid())
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)
+    os.chmod(beside, mode)
+    os.replace(beside, path)
