@@ -1,4 +1,4 @@
-"""The walls of the building: who may import whom (docs/architecture.md has the table), and what must stay lazy.
+"""The walls of the building: who may import whom (docs/architecture.md), and what must stay lazy.
 
 Imports are read from the sources, wherever they stand: at the top, in a function, under TYPE_CHECKING.
 """
