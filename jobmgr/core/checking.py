@@ -1,0 +1,76 @@
+"""Checks a YAML tree against a pydantic model, and says what is wrong in the file's own terms.
+
+The only module besides the models that imports pydantic; commands that only read the store never come
+here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, get_args
+
+import pydantic
+
+from jobmgr.core import yaml_tree
+from jobmgr.core.fields import Wrong, found
+from jobmgr.core.nearest import key_hint
+from jobmgr.core.yaml_tree import Keys, Path
+from jobmgr.errors import Problem
+
+M = TypeVar("M", bound=pydantic.BaseModel)
+
+
+def known_keys(model: type[pydantic.BaseModel], path: Path) -> list[str]:
+    """The keys that the model at ``path`` below ``model`` has. Parts that are keys of a mapping of models
+    are passed over."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        model = (_model_in(field.annotation) if field else None) or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[pydantic.BaseModel] | None:
+    """The model in ``Model``, ``Model | None`` or ``dict[str, Model]``."""
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)
+
+
+def _texts(error: Any, model: type[pydantic.BaseModel]) -> list[tuple[Path, Path, str]]:
+    """(path of the line, path that is printed, text) for one of pydantic's errors."""
+    path: Path = tuple(error["loc"])
+    if error["type"] == "extra_forbidden":
+        parent = path[:-1]
+        key = str(path[-1])
+        return [(path, parent, f"unknown key '{key}'{key_hint(key, known_keys(model, parent))}")]
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, Wrong):
+        return [((*path, *inner), (*path, *inner), text) for inner, text in cause.wrongs]
+    return [(path, path, f"expected a mapping, found {found(error['input'])}")]
+
+
+def _without(value: Any, path: Path) -> Any:
+    """A copy of nested mappings without the entry at ``path``."""
+    head, rest = path[0], path[1:]
+    if not rest:
+        return {key: child for key, child in value.items() if key != head}
+    return {key: _without(child, rest) if key == head else child for key, child in value.items()}
+
+
+def check_model(model: type[M], root: Keys, file: str) -> tuple[M, list[Problem], set[Path]]:
+    """The model of what is right in the tree, the problems of the rest, and the paths left out.
+
+    Entries that are wrong are taken out and the rest is read again, so that one mistake hides no other.
+    """
+    values: Any = yaml_tree.plain(root)
+    problems: list[Problem] = []
+    broken: set[Path] = set()
+    while True:
+        try:
+            return model.model_validate(values), problems, broken
+        except pydantic.ValidationError as failure:
+            for error in failure.errors(include_url=False):
+                for place, shown, text in _texts(error, model):
+                    line, key = yaml_tree.line_of(root, place), yaml_tree.dotted(root, shown)
+                    problems.append(Problem(file, line, key, text))
+                broken.add(tuple(error["loc"]))
+                values = _without(values, tuple(error["loc"]))
