@@ -16,6 +16,8 @@ from needs import need
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT_FOLDERS = (".ci", "benchmarks", "jobmgr", "remote", "scripts", "suites", "tests")
 SHELLS = ("sh", "bash", "dash")
+GUARDED = ("os.pidfd_open", "signal.pidfd_send_signal")
+"""Newer than the floor, and used only where ``hasattr`` finds them."""
 
 
 def _passes(argv: Sequence[str | Path]) -> None:
@@ -47,7 +49,7 @@ def _names_a_shell(path: Path) -> bool:
 
 
 def test_ruff() -> None:
-    _passes([*_tool("ruff"), "check", "--quiet"])
+    _passes([*_tool("ruff"), "check", "--quiet", "--output-format=concise"])
 
 
 @pytest.mark.timeout(600)
@@ -65,5 +67,6 @@ def test_shellcheck() -> None:
 
 @pytest.mark.parametrize(("folder", "floor"), [("remote", "3.6"), ("jobmgr", "3.10")])
 def test_python_floor(folder: str, floor: str) -> None:
-    flags = ["--no-tips", "--violations", "--eval-annotations", "--no-parse-comments"]
-    _passes([*_tool("vermin"), *flags, f"--target={floor}-", folder])
+    flags = ["--no-tips", "--violations", "--eval-annotations", f"--target={floor}-"]
+    guarded = [word for name in GUARDED for word in ("--exclude", name)]
+    _passes([*_tool("vermin"), *flags, *guarded, folder])
