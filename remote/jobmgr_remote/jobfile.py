@@ -1,11 +1,13 @@
-"""The text of a job file, from a structured job: the one definition of what stands in it (docs/protocol.md, "Job file").
+"""The text of a job file, from a structured job: the one definition of what stands in it.
 
-A job file is bash: the runner's directives, the job's identity, its exported variables, the user's scripts as
-single-quoted text, and as its last act the wrapper (``job/wrapper.sh``), which is sourced from a copy whose name
-holds its digest, so that an upgrade never changes a job that waits in a queue. Nothing that a user wrote is parsed
-by bash before the wrapper evaluates it: a syntax error fails that job, with a record.
+A job file (docs/protocol.md, "Job file") is bash: the runner's directives, the job's identity, its exported
+variables, the user's scripts as single-quoted text, and as its last act the wrapper (``job/wrapper.sh``).
+That is sourced from a copy whose name holds its digest, so that an upgrade never changes a job that waits in a
+queue. Nothing that a user wrote is parsed by bash before the wrapper evaluates it: a syntax error fails that
+job, with a record.
 
-:func:`render` is pure. :func:`install_support` puts the wrapper and ``jobmgr-message`` where job files expect them.
+:func:`render` is pure. :func:`install_support` puts the wrapper and ``jobmgr-message`` where job files expect
+them.
 """
 
 import os
@@ -63,11 +65,11 @@ _SCRIPTS = (
 def render(job: dict, run: dict, settings: dict) -> str:
     """The text of the job's file. Raises ValueError, saying which value, if a value cannot stand in one.
 
-    ``job`` is an item of jobs-submit. ``run``: ``run_dir`` (absolute), ``suite``. ``settings``: ``bash`` (absolute
-    path), ``wrapper`` (relative to the run directory, from :func:`install_support`), ``instance`` and ``hostname`` (this
-    host), ``clock_ticks`` (per second), ``directives`` (lines of the runner). Optional: ``vacation_signals`` (names),
-    ``native_variable`` and ``index_variable`` (for a runner that NATIVE_VARIABLES does not know), ``grace`` and
-    ``retry`` (seconds).
+    ``job`` is an item of jobs-submit. ``run``: ``run_dir`` (absolute), ``suite``. ``settings``: ``bash``
+    (absolute path), ``wrapper`` (relative to the run directory, from :func:`install_support`), ``instance``
+    and ``hostname`` (this host), ``clock_ticks`` (per second), ``directives`` (lines of the runner).
+    Optional: ``vacation_signals`` (names), ``native_variable`` and ``index_variable`` (for a runner that
+    NATIVE_VARIABLES does not know), ``grace`` and ``retry`` (seconds).
     """
     run_dir, suite = run["run_dir"], run["suite"]
     cycle, task, submit = layout.split_job_id(job["job"])
@@ -100,7 +102,10 @@ def render(job: dict, run: dict, settings: dict) -> str:
 
 
 def quote(value: object, what: str) -> str:
-    """A text as one bash word that means exactly that text. Raises ValueError for NUL and for broken Unicode."""
+    """A text as one bash word that means exactly that text.
+
+    Raises ValueError, with ``what`` in its text, for NUL and for broken Unicode.
+    """
     text = value if isinstance(value, str) else _plain(value, what)
     if "\0" in text:
         raise ValueError("%s: holds a NUL character" % what)
@@ -112,7 +117,7 @@ def quote(value: object, what: str) -> str:
 
 
 def assignment(name: object, value: object) -> str:
-    """``NAME=...`` in bash, where ``$VAR`` and ``${VAR}`` of the value expand (to nothing if unset) and nothing else does.
+    """``NAME=...`` in bash: ``$VAR`` and ``${VAR}`` of the value expand (if unset, to nothing), nothing else.
 
     ``\\$`` is a dollar sign. Raises ValueError for a name that is no variable's, or that belongs to jobmgr.
     """
@@ -140,7 +145,9 @@ def assignment(name: object, value: object) -> str:
     return name + "=" + "".join(out)
 
 
-def _exports(job: dict, run_dir: str, suite: str, identity: tuple, runner: str, work_dir: str) -> "list[tuple]":
+def _exports(
+    job: dict, run_dir: str, suite: str, identity: tuple, runner: str, work_dir: str
+) -> "list[tuple]":
     cycle, task, submit = identity
     out = [
         ("JOBMGR_SUITE", suite),
@@ -171,6 +178,7 @@ def _exports(job: dict, run_dir: str, suite: str, identity: tuple, runner: str, 
 
 def _variables(job: dict, settings: dict, runner: str) -> "list[tuple]":
     native, index = NATIVE_VARIABLES.get(runner, ("", ""))
+    vacation = settings.get("vacation_signals") or ()
     limit = job.get("time_limit") if runner in UNLIMITED_RUNNERS else None
     if job.get("script_file"):
         layout.check_relative(job["script_file"])
@@ -180,7 +188,7 @@ def _variables(job: dict, settings: dict, runner: str) -> "list[tuple]":
         ("clock_ticks", str(int(settings["clock_ticks"]))),
         ("native_variable", _word(settings.get("native_variable") or native, "native_variable")),
         ("index_variable", _word(settings.get("index_variable") or index, "index_variable")),
-        ("vacation_signals", " ".join(_word(name, "signal") for name in settings.get("vacation_signals") or ())),
+        ("vacation_signals", " ".join(_word(name, "vacation_signals") for name in vacation)),
         ("time_limit", "" if limit is None else _seconds(limit)),
         ("grace", str(int(settings.get("grace", GRACE)))),
         ("retry", str(int(settings.get("retry", RETRY)))),

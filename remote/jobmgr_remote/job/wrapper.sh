@@ -24,6 +24,8 @@
 set +aefuC
 set +o posix
 
+jobmgr_service=${JOBMGR_SERVICE-}
+unset JOBMGR_SERVICE
 jobmgr_token=$JOBMGR_TOKEN
 jobmgr_run_dir=$JOBMGR_SUITE_DIR
 jobmgr_log_dir=$JOBMGR_LOG_DIR
@@ -82,7 +84,7 @@ jobmgr_read_stat() {
 
 # Set jobmgr_native, jobmgr_index, jobmgr_start, jobmgr_hostname and jobmgr_instance: who and where this wrapper is.
 jobmgr_identify() {
-    local hostname='' boot='' one=''
+    local hostname='' boot=- one=- namespace
     jobmgr_native=
     jobmgr_index=
     [[ -z $jobmgr_native_variable ]] || jobmgr_native=${!jobmgr_native_variable-}
@@ -98,10 +100,11 @@ jobmgr_identify() {
     IFS= read -r hostname < /proc/sys/kernel/hostname
     IFS= read -r boot < /proc/sys/kernel/random/boot_id
     jobmgr_read_stat 1 && one=${jobmgr_stat[19]}
-    if [[ $hostname != "$jobmgr_hostname" || $jobmgr_instance != "$boot":*:"${one:-*}" ]]; then
+    if [[ $hostname != "$jobmgr_hostname" || $jobmgr_instance != "$boot":*:"$one" ]]; then
         jobmgr_hostname=$hostname
-        jobmgr_instance=$(readlink /proc/self/ns/pid)
-        jobmgr_instance=$boot:${jobmgr_instance//[!0-9]/}:${one:-0}
+        namespace=$(readlink /proc/self/ns/pid)
+        namespace=${namespace//[!0-9]/}
+        jobmgr_instance=$boot:${namespace:--}:$one # the same text as the host side's instance()
     fi
 }
 
@@ -205,7 +208,8 @@ jobmgr_set_peak() {
 }
 
 # Set jobmgr_found to the live processes of the job: the child with its group and descendants, and what carries the
-# token in its environment. Never the wrapper, what called it, or its timer.
+# token in its environment. Never the wrapper, what called it, its timer, or what jobmgr itself has started from inside
+# the job to outlive it (JOBMGR_SERVICE).
 jobmgr_find() {
     local folder pid word grown=1
     local -a parents=() mine=() others=()
@@ -222,10 +226,14 @@ jobmgr_find() {
         pid=${parents[pid]-0}
     done
     for pid in "${!parents[@]}"; do
-        [[ -z ${mine[pid]-} && -z ${others[pid]-} && ${parents[pid]} != "$jobmgr_pid" && -O /proc/$pid ]] || continue
+        [[ -z ${others[pid]-} && ${parents[pid]} != "$jobmgr_pid" && -O /proc/$pid ]] || continue
         while IFS= read -r -d '' word; do
-            [[ $word != "JOBMGR_TOKEN=$jobmgr_token" ]] || mine[pid]=1
+            case $word in
+                "JOBMGR_TOKEN=$jobmgr_token") mine[pid]=1 ;;
+                JOBMGR_SERVICE=?*) [[ -n $jobmgr_service ]] || others[pid]=1 ;;
+            esac
         done 2> /dev/null < "/proc/$pid/environ"
+        [[ -z ${others[pid]-} ]] || unset "mine[pid]"
     done
     while ((grown)); do
         grown=0
