@@ -2,9 +2,9 @@
 
 A job file (docs/protocol.md, "Job file") is bash: the runner's directives, the job's identity, its exported
 variables, the user's scripts as single-quoted text, and as its last act the wrapper (``job/wrapper.sh``).
-That is sourced from a copy whose name holds its digest, so that an upgrade never changes a job that waits in a
-queue. Nothing that a user wrote is parsed by bash before the wrapper evaluates it: a syntax error fails that
-job, with a record.
+That is sourced from a copy whose name holds its digest, so that an upgrade never changes a job that waits in
+a queue. Nothing that a user wrote is parsed by bash before the wrapper evaluates it: a syntax error fails
+that job, with a record.
 
 :func:`render` is pure. :func:`install_support` puts the wrapper and ``jobmgr-message`` where job files expect
 them.
