@@ -1,8 +1,8 @@
 """The contract of a runner: what a module must offer so that jobmgr can run jobs through a batch system.
 
 A runner is a module (no class, no inheritance) that builds command lines and reads their output; it never
-runs anything itself, ``proc.py`` does. Every function is pure. ``tests/conformance/test_runners.py`` holds each
-runner against this contract; docs/runners.md has an annotated example.
+runs anything itself, ``proc.py`` does. Every function is pure. ``tests/conformance/test_runners.py`` holds
+each runner against this contract; docs/runners.md has an annotated example.
 
 A module offers:
 
@@ -12,22 +12,22 @@ A module offers:
 ``SHARED_STATUS``    True if the job may run on another machine than the one that submits.
 ``VACATION_SIGNALS`` names of signals (``"XCPU"``) by which the system vacates a job to run it again.
 ``ID_VARIABLE``      the environment variable in which the job finds its own native id, or ``""``.
-``INDEX_VARIABLE``   the same for its index in a job array, or ``""``. No array: unset, empty or ``undefined``.
-``TIMEOUT``          seconds that one of its commands may take.
-``MAX_IDS``          how many ids fit into one poll or kill command.
+``INDEX_VARIABLE``   the same for its index in a job array, or ``""``. No array: unset, empty or
+``undefined``. ``TIMEOUT``          seconds that one of its commands may take. ``MAX_IDS``          how many
+ids fit into one poll or kill command.
 
 ``directives(job) -> [str]``
     Lines for the head of the job file (``#SBATCH --time=10``), from the portable keys, ``job["directives"]``
-    (as given, last), the time limit and the token. Raises ValueError, with a text for the user, for a portable
-    key that the system cannot express.
+    (as given, last), the time limit and the token. Raises ValueError, with a text for the user, for a key
+    that the system cannot express.
 ``submit_call(job, job_file, out_file, err_file) -> Call``
     The command that submits a job file (absolute paths).
 ``parse_submit(code, out, err) -> Outcome``
 ``poll_calls(ids) -> [Call]``
     All that has to be asked about these ids. ``Call.ids`` tells which of them a call answers for.
 ``history_calls(ids) -> [Call]``
-    What else may know why these ids, which the queue no longer lists, have ended (accounting); ``[]`` if nothing
-    does. Only ``Q_ENDED`` answers count, and a failure of these calls changes nothing.
+    What else may know why these ids, which the queue no longer lists, have ended (accounting); ``[]`` if
+    nothing does. Only ``Q_ENDED`` answers count, and a failure of these calls changes nothing.
 ``parse_poll(call, ids, code, out, err) -> Answer``     for both kinds of calls
 ``kill_calls(ids) -> [Call]``
 ``parse_kill(ids, code, out, err) -> {id: text}``
@@ -38,32 +38,33 @@ A module offers:
 Text arrives decoded as UTF-8 with replacement. ``code`` is the exit code, None if the command could not be
 started or timed out (``err`` says which: it begins with ``could not start`` or ``timed out``).
 
-:func:`ask`, :func:`kill` and :func:`find` go through a module's calls in the one right way; ``run(call)`` does the
-work and returns ``(code, out, err)``.
+:func:`ask`, :func:`kill` and :func:`find` go through a module's calls in the one right way; ``run(call)``
+does the work and returns ``(code, out, err)``.
 """
 
 import re
 import time
 from collections import namedtuple
 
-#: ``argv``: a list of text; ``stdin_path``: a file to give as stdin, or ""; ``env``: pairs to add to the environment;
-#: ``ids``: the ids that the call is about (empty: all that were given).
+#: ``argv``: a list of text; ``stdin_path``: a file to give as stdin, or ""; ``env``: pairs to add to the
+#: environment; ``ids``: the ids that the call is about (empty: all that were given).
 Call = namedtuple("Call", "argv stdin_path env ids")
 Call.__new__.__defaults__ = ("", (), ())  # type: ignore[attr-defined]
 
-#: What a submit command said. ``state``: ``submitted`` (``native_id`` is set), ``failed`` (certainly not queued;
-#: ``text`` says why), ``limit`` (refused because a queue limit is reached: try later), ``unknown`` (may have been queued).
+#: What a submit command said. ``state``: ``submitted`` (``native_id`` is set), ``failed`` (certainly not
+#: queued; ``text`` says why), ``limit`` (refused because a queue limit is reached: try later), ``unknown``
+#: (may have been queued).
 Outcome = namedtuple("Outcome", "state native_id text")
 SUBMITTED, FAILED, LIMIT, UNKNOWN = "submitted", "failed", "limit", "unknown"
 
-#: One job in the queue's answer. ``state``: wire.Q_WAITING, Q_ACTIVE, Q_ENDED or Q_UNKNOWN; ``raw`` the system's own word,
-#: ``reason`` its own word for why; ``token``, ``name`` and ``submit_time`` (seconds since the epoch, 0 = not told) prove whose
-#: job it is, each "" or 0 where the system does not tell.
+#: One job in the queue's answer. ``state``: wire.Q_WAITING, Q_ACTIVE, Q_ENDED or Q_UNKNOWN; ``raw`` the
+#: system's own word, ``reason`` its own word for why; ``token``, ``name`` and ``submit_time`` (seconds since
+#: the epoch, 0 = not told) prove whose job it is, each "" or 0 where the system does not tell.
 Seen = namedtuple("Seen", "native_id state raw reason token name submit_time")
 
-#: ``seen`` maps id (or token, for a look-up) to Seen. ``error`` is "" if the question was answered, so that an id which
-#: is not in ``seen`` is absent; else why the queue could not be asked (then nothing may be concluded about the others,
-#: but that those in ``absent`` were named as unknown by the system itself).
+#: ``seen`` maps id (or token, for a look-up) to Seen. ``error`` is "" if the question was answered, so that
+#: an id which is not in ``seen`` is absent; else why the queue could not be asked (then nothing may be
+#: concluded about the others, but that those in ``absent`` were named as unknown by the system itself).
 Answer = namedtuple("Answer", "seen error absent")
 Answer.__new__.__defaults__ = (frozenset(),)  # type: ignore[attr-defined]
 
@@ -76,7 +77,8 @@ _LABELLED = re.compile(r"(?:%s|%s=)(%s)(?![0-9a-f])" % (LABEL, VARIABLE, _TOKEN)
 
 
 def call(
-    argv: "list[str]", stdin_path: str = "", env: "tuple[tuple[str, str], ...]" = (), ids: "tuple[str, ...]" = ()
+    argv: "list[str]", stdin_path: str = "", env: "tuple[tuple[str, str], ...]" = (),
+    ids: "tuple[str, ...]" = (),
 ) -> Call:
     """A Call with defaults."""
     return Call(list(argv), stdin_path, tuple(env), tuple(ids))
@@ -84,7 +86,7 @@ def call(
 
 def sh(script: str, arguments: "list[str]", ids: "tuple[str, ...]" = ()) -> Call:
     """A Call of a constant shell script; whatever varies travels as its arguments ``"$1" ...``."""
-    return call(["/bin/sh", "-c", script, "sh"] + list(arguments), ids=ids)
+    return call(["/bin/sh", "-c", script, "sh", *list(arguments)], ids=ids)
 
 
 def last_words(code: "int | None", out: str, err: str) -> str:
@@ -196,13 +198,14 @@ def job_name(job: dict) -> str:
     named = job.get("resources", {}).get("job_name")
     if named:
         return str(named)
-    cycle, task = (str(job.get("job", "")).split("/") + ["", ""])[:2]
+    cycle, task = ([*str(job.get("job", "")).split("/"), "", ""])[:2]
     return ".".join(part for part in (task, cycle, str(job.get("suite") or "")) if part)
 
 
 def resources(job: dict) -> "dict[str, str]":
     """The portable keys that are set, as one-line text."""
-    return {key: one_line(value) for key, value in (job.get("resources") or {}).items() if value not in (None, "")}
+    keys = job.get("resources") or {}
+    return {key: one_line(value) for key, value in keys.items() if value not in (None, "")}
 
 
 def count(portable: "dict[str, str]", key: str, default: int = 1) -> int:
@@ -220,7 +223,7 @@ _POWERS = {"": 2, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
 
 def mebibytes(text: str) -> int:
-    """``"4G"``, ``"4GB"``, ``"4096M"`` or ``"4096"`` (MiB) in MiB, rounded up, at least 1. Raises ValueError."""
+    """``4G``, ``4GB``, ``4096M`` or ``4096`` (MiB) in MiB, rounded up, at least 1. Raises ValueError."""
     match = _SIZE.match(text.strip())
     if not match:
         raise ValueError("memory: not a size such as 4G or 500M: %s" % text)
@@ -243,18 +246,20 @@ def given(job: dict) -> "list[tuple[str, str | None]]":
     """The user's own directives as (name, value) pairs, a list repeated; value None = a flag."""
     pairs = []  # type: list[tuple[str, str | None]]
     for name, value in job.get("directives") or []:
-        for one in value if isinstance(value, (list, tuple)) else [value]:
-            pairs.append((one_line(name), None if one is None or one == "" else one_line(one)))
+        pairs.extend(
+            (one_line(name), None if one is None or one == "" else one_line(one))
+            for one in (value if isinstance(value, (list, tuple)) else [value])
+        )
     return pairs
 
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_CTIME = re.compile(r"(?:[A-Z][a-z]{2} )?([A-Z][a-z]{2}) +([0-9]{1,2}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([0-9]{4})")
+_CTIME = re.compile(r"([A-Z][a-z]{2}) +([0-9]{1,2}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([0-9]{4})")
 _ISO = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})")
 
 
 def epoch(text: str) -> int:
-    """A time as batch systems print it (seconds, ``Fri Nov 20 18:28:40 2026``, ISO; local) in seconds; 0 if none."""
+    """A time as batch systems print it (epoch, ``Fri Nov 20 18:28:40 2026``, ISO; local) in seconds, or 0."""
     text = text.strip()
     if re.match(r"[0-9]{1,12}(\.[0-9]+)?$", text):
         return int(float(text))
@@ -268,7 +273,7 @@ def epoch(text: str) -> int:
             return 0
         fields = tuple(int(part) for part in iso.groups())  # type: ignore[assignment]
     try:
-        return max(0, int(time.mktime(fields + (0, 0, -1))))  # type: ignore[arg-type]
+        return max(0, int(time.mktime((*fields, 0, 0, -1))))  # type: ignore[arg-type]
     except (ValueError, OverflowError):
         return 0
 
@@ -276,8 +281,8 @@ def epoch(text: str) -> int:
 def merged(rows: "list[Seen]") -> Seen:
     """Several rows of one id (elements of an array, parts of a heterogeneous job) as one job.
 
-    It is active while any part is, or while some have ended and others still wait; it has ended when all have, with
-    the word and the reason of the first part that went wrong.
+    It is active while any part is, or while some have ended and others still wait; it has ended when all
+    have, with the word and the reason of the first part that went wrong.
     """
     by = {}  # type: dict[str, list[Seen]]
     for row in rows:
