@@ -1,0 +1,77 @@
+"""``jobmgr clean``: delete a run's directories, here and on its hosts."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from jobmgr.cli import arguments
+from jobmgr.cli.context import Context
+from jobmgr.errors import EXIT_OK, EXIT_REFUSED, UsageError
+from jobmgr.views import text
+
+EPILOG = """\
+examples:
+  jobmgr clean sweep --dry-run       what would be deleted
+  jobmgr clean sweep --remote        only on its hosts; what is here stays
+  jobmgr clean sweep --yes           without a question, for scripts
+
+Refused while jobs are active (exit code 7). Of symbolic links, only those that jobmgr made are followed.
+"""
+LISTED = 20
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
+    arguments.suite(parser, path=False)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--local", action="store_true", help="only here")
+    where.add_argument("--remote", action="store_true", help="only on the hosts")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be deleted")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    if not (args.dry_run or args.yes or context.asks):
+        raise UsageError("nobody is there to ask; say --yes, or look first with --dry-run")
+    local, remote = not args.remote, not args.local
+    with context.session() as session:
+        asked = session.open(arguments.name_only(args.suite))
+        if args.dry_run or not args.yes:
+            found = asked.clean(local=local, remote=remote, dry_run=True)
+            context.note(*_listed([f"{host}:{path}" for host, path in found.paths]))
+            if args.dry_run:
+                context.record(
+                    "clean", run=asked.name, dry_run=True, paths=found.paths, refused=found.refused
+                )
+                return _refused(found.refused, context)
+            if not _agreed(asked.name):
+                context.complain("nothing was deleted")
+                return EXIT_OK
+        done = asked.clean(local=local, remote=remote)
+    context.record("clean", run=asked.name, dry_run=False, paths=done.paths, refused=done.refused)
+    if not context.options.quiet:
+        context.show(*(f"deleted {host}:{text.one_line(path)}" for host, path in done.paths[:LISTED]))
+        if len(done.paths) > LISTED:
+            context.show(f"… {len(done.paths) - LISTED} more")
+    return _refused(done.refused, context)
+
+
+def _listed(paths: list[str]) -> list[str]:
+    if not paths:
+        return ["nothing to delete"]
+    rest = [f"… {len(paths) - LISTED} more"] if len(paths) > LISTED else []
+    return ["to be deleted:", *(f"  {text.one_line(path)}" for path in paths[:LISTED]), *rest]
+
+
+def _agreed(name: str) -> bool:
+    sys.stderr.write(f"Delete run {name}? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _refused(refused: object, context: Context) -> int:
+    pairs = list(refused.items()) if isinstance(refused, dict) else list(refused)  # type: ignore[call-overload]
+    for host, why in pairs:
+        context.complain(f"{host}: {text.one_line(why)}")
+    return EXIT_REFUSED if pairs else EXIT_OK

@@ -1,0 +1,30 @@
+"""``jobmgr retry``: submit failed jobs again."""
+
+from __future__ import annotations
+
+import argparse
+
+from jobmgr.cli import arguments, told
+from jobmgr.cli.context import Context
+from jobmgr.errors import EXIT_OK
+
+EPILOG = """\
+examples:
+  jobmgr retry sweep               every failed and submit-failed job
+  jobmgr retry sweep 1/sim_m007    this one, also if it has succeeded
+
+They get a new submit number at the next turn (jobmgr play, jobmgr tick or cron).
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EPILOG
+    arguments.suite(parser, path=False)
+    arguments.ids(parser, "failed and submit-failed ones")
+
+
+def run(args: argparse.Namespace, context: Context) -> int:
+    with context.session() as session:
+        asked = session.open(arguments.name_only(args.suite))
+        told.names(asked.name, asked.retry(args.ids), "to be submitted again", "nothing has failed", context)
+    return EXIT_OK
