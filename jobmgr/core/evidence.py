@@ -18,7 +18,9 @@ class Facts:
 
     ``exit_code``: the script's own; ``signal``: a name such as ``TERM``; ``reason``: the queue's or the wrapper's
     word for why; ``exit_record``: the record as it stands in the file (``FAILED/3``), empty without one.
-    ``elapsed`` and ``cpu`` in seconds, ``max_rss`` as job.status has it. ``lost``: final without an exit record.
+    ``elapsed`` and ``cpu`` in seconds, ``max_rss`` as job.status has it. ``attempts``: how many have started;
+    ``superseded``: after a restart by the queue, the attempts before it, whose records no longer count while the
+    queue holds the job. ``lost``: final without an exit record.
     """
 
     start_time: float | None = None
@@ -32,6 +34,7 @@ class Facts:
     max_rss: int | None = None
     hostname: str = ""
     attempts: int = 0
+    superseded: int = 0
     lost: bool = False
 
 

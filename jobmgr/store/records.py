@@ -95,6 +95,7 @@ class Job(NamedTuple):
     max_rss: int | None
     hostname: str
     attempts: int
+    superseded: int
     lost: bool
     retry_safe: bool
     followed: bool

@@ -63,7 +63,7 @@ class Runs(Database):
 
     def instances(
         self, states: Iterable[State] | None = None, cycle: str | None = None,
-        keys: Sequence[tuple[str, str]] | None = None,
+        keys: Sequence[tuple[str, str]] | None = None, changed_since: float | None = None,
     ) -> list[Instance]:
         """Task instances, in the order in which they were added: all, or those that fit every filter."""
         where, values = ["1"], list[object]()
@@ -74,6 +74,9 @@ class Runs(Database):
         if cycle is not None:
             where.append("cycle = ?")
             values.append(cycle)
+        if changed_since is not None:
+            where.append("changed >= ?")
+            values.append(changed_since)
         with self.reading() as db:
             rows = db.execute(
                 f"SELECT {_INSTANCE} FROM instances WHERE {' AND '.join(where)} ORDER BY position", values

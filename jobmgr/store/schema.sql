@@ -63,6 +63,7 @@ CREATE TABLE jobs (
     max_rss INTEGER,
     hostname TEXT NOT NULL DEFAULT '',        -- where it ran
     attempts INTEGER NOT NULL DEFAULT 0,
+    superseded INTEGER NOT NULL DEFAULT 0,    -- attempts that the queue has put behind by a restart
     lost INTEGER NOT NULL DEFAULT 0,
     retry_safe INTEGER NOT NULL DEFAULT 0,
     followed INTEGER NOT NULL DEFAULT 0,      -- what follows a final state was done (graph, retry)
