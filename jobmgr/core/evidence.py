@@ -34,8 +34,8 @@ class Facts:
     max_rss: int | None = None
     hostname: str = ""
     attempts: int = 0
-    superseded: int = 0
     lost: bool = False
+    superseded: int = 0
 
 
 @dataclass(frozen=True, slots=True)

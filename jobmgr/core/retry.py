@@ -96,3 +96,8 @@ def backoff(failures: int, delays: tuple[float, ...] = BACKOFF, jitter: float = 
     """Seconds to wait after so many failures in a row. ``jitter`` (0 to 1) adds up to a quarter, so that many do not come at once."""
     delay = delays[min(max(failures, 1), len(delays)) - 1]
     return delay * (1.0 + 0.25 * min(max(jitter, 0.0), 1.0))
+
+
+def contact_backoff(failures: int, jitter: float) -> float:
+    """Seconds until a host is contacted again after so many failed contacts in a row; ``jitter`` from 0 to 1."""
+    return backoff(failures, jitter=jitter)
