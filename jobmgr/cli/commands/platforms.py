@@ -78,6 +78,8 @@ def shown(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={shown(item)}" for key, item in value.items())
+    if isinstance(value, tuple) and all(isinstance(item, tuple) and len(item) == 2 for item in value):
+        return ", ".join(f"{name}={shown(item)}" for name, item in value)
     if isinstance(value, (list, tuple)):
         return ", ".join(shown(item) for item in value)
     return text.one_line(str(value))
