@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shutil import copyfile, copymode
 
 from setuptools import setup
 from setuptools.command import editable_wheel as editable
@@ -22,7 +23,7 @@ from jobmgr.transport import archive  # noqa: E402 - importable only now
 
 
 class BuildWithArchive(build_py):
-    """``build_py``, and then ``jobmgr/_host/jobmgr-remote-VERSION-DIGEST12.pyz`` beside the modules."""
+    """``build_py``, then ``_host/jobmgr-remote-VERSION-DIGEST12.pyz`` and ``_suites`` beside the modules."""
 
     def run(self) -> None:
         super().run()
@@ -33,10 +34,22 @@ class BuildWithArchive(build_py):
             old.unlink()
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(archive.build(archive.package_folder()).data)
+        for source, copy in self._suites().items():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copyfile(source, copy)
+            copymode(source, copy)
 
     def get_outputs(self, include_bytecode: bool = True) -> list[str]:
         outputs = super().get_outputs(include_bytecode)
-        return outputs if self.editable_mode else [*outputs, str(self._archive_file())]
+        if self.editable_mode:
+            return outputs
+        return [*outputs, str(self._archive_file()), *map(str, self._suites().values())]
+
+    def _suites(self) -> dict[Path, Path]:
+        """Each file of the worked examples, and where the wheel has it."""
+        folder = ROOT / "suites"
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".pyc")
+        return {path: Path(self.build_lib, "jobmgr", "_suites", path.relative_to(folder)) for path in files}
 
     def _archive_file(self) -> Path:
         name = archive.build(archive.package_folder()).name
