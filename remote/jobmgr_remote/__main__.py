@@ -14,6 +14,7 @@ EXIT_USAGE = 2
 def main(argv=None):
     """Carry out one call and return its exit code."""
     words = sys.argv[1:] if argv is None else argv
+    above = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if sys.version_info[:2] < OLDEST:
         return too_old()
     if words == ["--version"]:
@@ -21,12 +22,13 @@ def main(argv=None):
     if words == ["install"]:
         from jobmgr_remote import install
 
-        return install.main(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        return install.main(above)
     from jobmgr_remote import session
 
     if len(words) != 1:
         sys.stderr.write("usage: jobmgr-remote VERB, with a request on stdin\n")
         return EXIT_USAGE
+    session.mark_use(above)
     return session.main(words[0])
 
 

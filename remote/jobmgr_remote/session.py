@@ -28,6 +28,9 @@ RUN_OK, RUN_ABSENT, RUN_UNMOUNTED, RUN_FOREIGN = "ok", "absent", "unmounted", "f
 #: not look alive for ever.
 STUCK = 600.0
 
+#: The use of an unpacked version is marked (its folder's time is set) at most so often (seconds).
+MARK_AGAIN = 86400.0
+
 
 class Refused(Exception):
     """The whole call is declined; ``code`` is one of wire.ERROR_CODES."""
@@ -185,6 +188,15 @@ class Host(object):
                     return True
             except (OSError, ValueError):  # closed, or no real file
                 return True
+
+
+def mark_use(folder: str) -> None:
+    """Remember that this unpacked version is in use, so that nobody removes it. Costs one look, and a write once a day."""
+    try:
+        if os.path.basename(folder).startswith("jobmgr-remote-") and time.time() - os.stat(folder).st_mtime > MARK_AGAIN:
+            os.utime(folder, None)
+    except OSError:
+        pass
 
 
 def main(verb: str) -> int:

@@ -1,0 +1,403 @@
+"""Evidence about jobs: what their files, the queue, the process table, the claims and the spool say. No verdict is made here.
+
+The order matters: the file is read, then the queue and the processes are asked, and where these say that a job has ended or is not
+there, the file is read again, since it may have ended in between. Nothing that one job's files hold can disturb another
+job: each is looked at by itself, and what cannot be understood is ``unreadable`` for that job alone.
+"""
+
+import os
+import time
+
+from jobmgr_remote import fence, layout, proc, runners, status, wire
+
+HEAD = 65536
+TAIL = 4 * 1024 * 1024
+#: A submit time that the queue tells may differ from ours by so many seconds.
+CLOCKS_DIFFER = 600.0
+TIMEOUT = 60.0
+NOT_THERE = (wire.P_GONE, wire.P_NOT_OURS, wire.P_REBOOTED)
+
+
+class Looker(object):
+    """Looks at jobs of one run on this host; what serves many jobs is read once and kept until :meth:`forget`."""
+
+    def __init__(self, host: object, spool: object) -> None:
+        self.host = host
+        self.spool = spool
+        self.run_dir = host.run_dir  # type: ignore[attr-defined]
+        self.forget()
+
+    def forget(self) -> None:
+        """The next look is a fresh one."""
+        self._journal = None  # type: dict | None
+        self._content = None  # type: object
+        self._rescued = None  # type: set | None
+
+    @property
+    def journal(self) -> "dict[str, fence.Entry]":
+        if self._journal is None:
+            self._journal = fence.read_journal(self.run_dir)
+        return self._journal
+
+    @property
+    def content(self) -> object:
+        if self._content is None:
+            self._content = self.spool.content()  # type: ignore[attr-defined]
+        return self._content
+
+    @property
+    def rescued(self) -> "set[str]":
+        if self._rescued is None:
+            try:
+                self._rescued = set(os.listdir(self.host.in_home(layout.HOST_RESCUE)))  # type: ignore[attr-defined]
+            except OSError:
+                self._rescued = set()
+        return self._rescued
+
+    # --- files -------------------------------------------------------------------------------------
+
+    def file(self, item: dict) -> wire.FileEvidence:
+        """What job.status and its companions say about the latest attempt. Never raises."""
+        try:
+            return self._file(item)
+        except status.Unreadable as error:
+            return wire.NO_FILE._replace(state=wire.FILE_UNREADABLE, error=str(error))
+        except OSError as error:
+            return wire.NO_FILE._replace(state=wire.FILE_UNREADABLE, error=error.strerror or str(error))
+
+    def _file(self, item: dict) -> wire.FileEvidence:
+        folder = self.run_dir + "/" + layout.job_dir(item["job"])
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:
+            return wire.NO_FILE._replace(state=wire.FILE_DIRECTORY_MISSING)
+        token = item.get("token", "")
+        main, size, others, elements = None, 0, [], []
+        for name in names:
+            if not name.startswith(layout.STATUS_FILE) or name.endswith(".tmp"):
+                continue
+            data, length = read_bounded(folder + "/" + name)
+            suffix = name[len(layout.STATUS_FILE) + 1:]
+            size += length
+            if not suffix:
+                main = status.parse(data)
+            elif name.startswith(layout.STATUS_FILE + "."):
+                _add_parsed(data, elements if suffix.isdigit() else others)
+        if main is None:
+            return wire.NO_FILE
+        found = main.facts.get(status.TOKEN, "")
+        if not found:
+            raise status.Unreadable("no token")
+        if token and found != token:
+            return wire.NO_FILE._replace(state=wire.FILE_FOREIGN, size=size, facts={status.TOKEN: found})
+        if elements:
+            main = merge_elements(main, elements)
+        if others:
+            main = status.merge(main, others)
+        if status.EXIT not in main.facts and found in self.rescued:
+            main = self._with_rescued(main, found)
+        seen = item.get("seen_messages") or 0
+        return wire.FileEvidence(
+            wire.FILE_OK, size, dict(main.facts), main.messages[seen:], len(main.messages), main.attempts, "",
+        )
+
+    def _with_rescued(self, main: status.Status, token: str) -> status.Status:
+        data, _ = read_bounded(self.host.in_home(layout.HOST_RESCUE) + "/" + token)  # type: ignore[attr-defined]
+        try:
+            rescued = status.parse(data)
+        except status.Unreadable:
+            return main
+        if rescued.facts.get(status.TOKEN) != token:
+            return main
+        facts = main.facts.copy()
+        facts.update(rescued.facts)
+        return main._replace(facts=facts, attempts=max(main.attempts, rescued.attempts))
+
+    # --- processes ---------------------------------------------------------------------------------
+
+    def spool_state(self, token: str) -> str:
+        name = self.content.by_token.get(token)  # type: ignore[attr-defined]
+        if name is None:
+            return wire.S_NONE
+        return wire.S_TAKEN if self.content.entries[name] else wire.S_QUEUED  # type: ignore[attr-defined]
+
+    def process(self, item: dict, facts: dict, claim: fence.Claim) -> str:
+        """One of wire.P_* for a job whose processes run on the machine that it was submitted on."""
+        pid, start = facts.get(status.PID, ""), facts.get(status.START_IDENTITY, "")
+        instance, hostname = facts.get(status.INSTANCE, ""), facts.get(status.HOSTNAME, "")
+        if not pid.isdigit():
+            if claim.state != wire.C_STARTED or not claim.pid:
+                return self._not_started(item, claim)
+            pid, start, instance, hostname = str(claim.pid), claim.start, claim.instance, claim.hostname
+        elsewhere = self.elsewhere(instance, hostname)
+        if elsewhere:
+            return elsewhere
+        return state_of_process(int(pid), start, item.get("token", ""))
+
+    def _not_started(self, item: dict, claim: fence.Claim) -> str:
+        token = item.get("token", "")
+        if claim.state == wire.C_REVOKED:
+            return wire.P_GONE
+        if self.spool_state(token) != wire.S_NONE:
+            return wire.P_ALIVE
+        entry = self.journal.get(token)
+        if entry is not None:
+            return self.elsewhere(entry.instance, entry.hostname) or wire.P_GONE
+        return self.elsewhere(item.get("instance") or "", "") or wire.P_GONE
+
+    def elsewhere(self, instance: str, hostname: str) -> str:
+        """``other-host``, ``rebooted``, or "" for this life of this machine."""
+        here = self.host
+        if proc.same_instance(instance, here.instance):  # type: ignore[attr-defined]
+            known = instance.partition(":")[0] not in ("", proc.UNKNOWN)
+            return "" if known or not hostname or hostname == here.hostname else wire.P_OTHER_HOST  # type: ignore[attr-defined]
+        return wire.P_OTHER_HOST if hostname and hostname != here.hostname else wire.P_REBOOTED  # type: ignore[attr-defined]
+
+    # --- all of it ---------------------------------------------------------------------------------
+
+    def claim(self, token: str) -> fence.Claim:
+        try:
+            return fence.read_claim(self.run_dir, token)
+        except OSError:
+            return fence.NO_CLAIM
+
+    def first_look(self, item: dict) -> wire.Evidence:
+        """Evidence without the queue: file, claim, process, spool, small files."""
+        token = item["token"]
+        file = self.file(item)
+        claim = self.claim(token)
+        runner = item.get("runner") or runners.BACKGROUND
+        process = wire.P_NOT_ASKED
+        if not runner_shares_status(runner) and file.state != wire.FILE_FOREIGN:
+            process = self.process(item, file.facts, claim)
+            if process in NOT_THERE:  # it may have started or ended between the looks
+                file, claim = self.file(item), self.claim(token)
+                process = self.process(item, file.facts, claim)
+                if process in NOT_THERE and status.EXIT not in file.facts:
+                    file = self.file(item)
+        spool = self.spool_state(token) if runner == runners.BACKGROUND else wire.S_NONE
+        return wire.Evidence(
+            item["job"], token, file, wire.NO_QUEUE, process, claim.state,
+            item.get("native_id") or fence.read_native_id(self.run_dir, token),
+            fence.is_known(self.run_dir, token) or (file.state != wire.FILE_OK and token in self.journal),
+            fence.has_kill_mark(self.run_dir, token), spool, wire.NO_FOUND, None,
+        )
+
+    def look(self, items: "list[dict]", progress: object) -> "list[wire.Evidence]":
+        """All evidence, in the order of the items; a queue is asked once for all of its jobs."""
+        found = []
+        for item in items:
+            found.append(self._guarded(item))
+            progress()  # type: ignore[operator]
+        by_runner = {}  # type: dict[str, list[int]]
+        for position, item in enumerate(items):
+            runner = item.get("runner") or runners.BACKGROUND
+            if runner != runners.BACKGROUND:
+                by_runner.setdefault(runner, []).append(position)
+        for runner, positions in by_runner.items():
+            self._ask_queue(runner, positions, items, found)
+            self._ask_tokens(runner, [at for at in positions if items[at].get("find")], items, found)
+        for position, item in enumerate(items):
+            if item.get("find") and (item.get("runner") or runners.BACKGROUND) == runners.BACKGROUND:
+                found[position] = found[position]._replace(found=self._found_here(item, found[position]))
+        return found
+
+    def _guarded(self, item: dict) -> wire.Evidence:
+        try:
+            return self.first_look(item)
+        except Exception as error:  # one bad job never affects another
+            file = wire.NO_FILE._replace(state=wire.FILE_UNREADABLE, error="%s: %s" % (type(error).__name__, error))
+            return wire.Evidence(
+                item["job"], item["token"], file, wire.NO_QUEUE, wire.P_NOT_ASKED, wire.C_NONE, item.get("native_id") or "",
+                True, False, wire.S_NONE, wire.NO_FOUND, None,
+            )
+
+    def _ask_queue(self, name: str, positions: "list[int]", items: "list[dict]", found: "list[wire.Evidence]") -> None:
+        wanted = [
+            at for at in positions
+            if found[at].native_id and not found[at].file.facts.get(status.EXIT, "").startswith(status.SUCCEEDED)
+        ]
+        if not wanted:
+            return
+        try:
+            runner = runners.get(name)
+        except runners.UnknownRunner as error:
+            for at in wanted:
+                found[at] = found[at]._replace(queue=wire.QueueEvidence(wire.Q_COULD_NOT_ASK, "", "", str(error)))
+            return
+        from jobmgr_remote.runners import base
+
+        ids = [found[at].native_id for at in wanted]
+        seen, errors = base.ask(runner, list(dict.fromkeys(ids)), command_runner(runner))
+        for at in wanted:
+            queue = queue_evidence(found[at], seen, errors)
+            found[at] = found[at]._replace(queue=queue)
+            if queue.state in (wire.Q_ABSENT, wire.Q_ENDED, wire.Q_OTHER_JOB):
+                file = self.file(items[at])
+                found[at] = found[at]._replace(file=file, claim=self.claim(items[at]["token"]).state)
+                found[at] = found[at]._replace(file=with_element_exit(file))
+
+    def _ask_tokens(self, name: str, positions: "list[int]", items: "list[dict]", found: "list[wire.Evidence]") -> None:
+        if not positions:
+            return
+        from jobmgr_remote.runners import base
+
+        try:
+            runner = runners.get(name)
+            tokens = [items[at]["token"] for at in positions]
+            answer = base.find(runner, self.host.user, tokens, command_runner(runner))  # type: ignore[attr-defined]
+        except ValueError as error:
+            answer = base.Answer({}, str(error))
+        for at in positions:
+            token = items[at]["token"]
+            busy = fence.submitter_lives(self.journal.get(token))
+            found[at] = found[at]._replace(found=found_evidence(answer, token, busy))
+            if found[at].found.state == wire.FOUND_ID and not self.host.stale:  # type: ignore[attr-defined]
+                self._adopt(token, found[at].found.native_id)
+
+    def _adopt(self, token: str, native_id: str) -> None:
+        try:
+            if not fence.read_native_id(self.run_dir, token):
+                fence.write_native_id(self.run_dir, token, native_id)
+        except OSError:
+            pass
+
+    def _found_here(self, item: dict, evidence: wire.Evidence) -> wire.Found:
+        claim = self.claim(item["token"])
+        busy = fence.submitter_lives(self.journal.get(item["token"]))
+        if claim.state == wire.C_STARTED:
+            return wire.Found(wire.FOUND_ID, str(claim.pid or ""), "", busy)
+        if evidence.spool != wire.S_NONE:
+            return wire.Found(wire.FOUND_ID, "", "", busy)
+        return wire.Found(wire.FOUND_ABSENT, "", "", busy)
+
+
+def read_bounded(path: str) -> "tuple[bytes, int]":
+    """A status file and its size; of a very long one, its head and its tail, cut at line ends."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        size = os.fstat(fd).st_size
+        if size <= HEAD + TAIL:
+            return _read(fd, HEAD + TAIL), size
+        head = _read(fd, HEAD)
+        os.lseek(fd, size - TAIL, os.SEEK_SET)
+        tail = _read(fd, TAIL)
+    finally:
+        os.close(fd)
+    return head[:head.rfind(b"\n") + 1] + tail[tail.find(b"\n") + 1:], size
+
+
+def _read(fd: int, length: int) -> bytes:
+    data = os.read(fd, length)
+    while data and len(data) < length:
+        more = os.read(fd, length - len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _add_parsed(data: bytes, where: "list[status.Status]") -> None:
+    try:
+        where.append(status.parse(data))
+    except status.Unreadable:  # being created, or another node's garbage: the main file counts
+        pass
+
+
+ELEMENT_EXIT = "ELEMENT_EXIT"
+
+
+def merge_elements(main: status.Status, elements: "list[status.Status]") -> status.Status:
+    """The elements of a user's job array as one job: started with the first; how all that are known have ended is kept
+    aside (ELEMENT_EXIT) until the queue says that no more will come."""
+    facts = main.facts.copy()
+    started = sorted((e for e in elements if e.facts.get(status.START_TIME)), key=lambda e: e.facts[status.START_TIME])
+    if started:
+        for key, value in started[0].facts.items():
+            if key not in (status.EXIT, status.EXIT_TIME):
+                facts.setdefault(key, value)
+    if elements and all(status.EXIT in e.facts for e in elements):
+        bad = [e for e in elements if not e.facts[status.EXIT].startswith(status.SUCCEEDED)]
+        facts[ELEMENT_EXIT] = (bad or elements)[0].facts[status.EXIT]
+        facts.setdefault(ELEMENT_EXIT + "_TIME", max(e.facts.get(status.EXIT_TIME, "") for e in elements))
+    messages = status.merge(main, elements).messages
+    return main._replace(facts=facts, messages=messages, attempts=max([main.attempts] + [e.attempts for e in elements]))
+
+
+def with_element_exit(file: wire.FileEvidence) -> wire.FileEvidence:
+    """The queue has let go of a job array: how its elements ended is how the job ended."""
+    if ELEMENT_EXIT not in file.facts or status.EXIT in file.facts:
+        return file
+    facts = dict(file.facts)
+    facts[status.EXIT] = facts.pop(ELEMENT_EXIT)
+    facts[status.EXIT_TIME] = facts.pop(ELEMENT_EXIT + "_TIME", "")
+    return file._replace(facts=facts)
+
+
+def runner_shares_status(name: str) -> bool:
+    """Whether a runner's jobs may run on another machine than the one that submits (True if nobody knows the runner)."""
+    if name == runners.BACKGROUND:
+        return False
+    try:
+        return bool(runners.get(name).SHARED_STATUS)  # type: ignore[attr-defined]
+    except runners.UnknownRunner:
+        return True
+
+
+def command_runner(runner: object) -> object:
+    """What ``runners.base`` wants for running a call: ``run(call) -> (code, out, err)``."""
+    timeout = runner.TIMEOUT  # type: ignore[attr-defined]
+    return lambda call: tuple(proc.run_call(call, timeout))
+
+
+def queue_evidence(evidence: wire.Evidence, seen: dict, errors: dict) -> wire.QueueEvidence:
+    """What a queue's answer says about one job."""
+    native_id = evidence.native_id
+    if native_id in seen:
+        row = seen[native_id]
+        state = row.state if is_ours(row, evidence) else wire.Q_OTHER_JOB
+        return wire.QueueEvidence(state, row.raw, row.reason, "")
+    if native_id in errors:
+        return wire.QueueEvidence(wire.Q_COULD_NOT_ASK, "", "", errors[native_id])
+    return wire.QueueEvidence(wire.Q_ABSENT, "", "", "")
+
+
+def is_ours(row: object, evidence: wire.Evidence) -> bool:
+    """Whether a queue's row is our job, and not a later one that was given the same number."""
+    if row.token:  # type: ignore[attr-defined]
+        return row.token == evidence.token  # type: ignore[attr-defined]
+    ours = seconds_of(evidence.file.facts.get(status.SUBMIT_TIME, ""))
+    if row.submit_time and ours:  # type: ignore[attr-defined]
+        return abs(row.submit_time - ours) <= CLOCKS_DIFFER  # type: ignore[attr-defined]
+    return True
+
+
+def found_evidence(answer: object, token: str, busy: bool) -> wire.Found:
+    """What a look-up by token says."""
+    if answer is None:
+        return wire.Found(wire.FOUND_CANNOT, "", "this runner carries no token", busy)
+    if token in answer.seen:  # type: ignore[attr-defined]
+        return wire.Found(wire.FOUND_ID, answer.seen[token].native_id, "", busy)  # type: ignore[attr-defined]
+    if answer.error:  # type: ignore[attr-defined]
+        return wire.Found(wire.FOUND_COULD_NOT_ASK, "", answer.error, busy)  # type: ignore[attr-defined]
+    return wire.Found(wire.FOUND_ABSENT, "", "", busy)
+
+
+def seconds_of(text: str) -> float:
+    """A UTC time with Z in seconds since the epoch; 0 if it is none."""
+    import calendar
+
+    try:
+        return float(calendar.timegm(time.strptime(text.split(".")[0].rstrip("Z"), "%Y-%m-%dT%H:%M:%S")))
+    except ValueError:
+        return 0.0
+
+
+def state_of_process(pid: int, start: str, token: str) -> str:
+    """``alive``, ``gone``, ``not-ours`` or ``cannot-see`` for a process of this life of this machine."""
+    found = proc.look(pid)
+    if found is None:
+        return wire.P_GONE if proc.can_see() else wire.P_CANNOT_SEE
+    if found.state in proc.DEAD_STATES:
+        return wire.P_GONE
+    return wire.P_ALIVE if proc.is_job_process(pid, start, token) else wire.P_NOT_OURS

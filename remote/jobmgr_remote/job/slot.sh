@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# A slot: runs the background jobs of this user on this machine, one after the other, and ends when none is left.
+#
+# Started by spool.py as `bash slot.sh SPOOL NUMBER START`, in a session of its own, as a child subreaper, with a clean
+# environment, stdio on /dev/null, cwd /. START is this process's start time as the kernel tells it (clock ticks).
+#
+# Files (all below SPOOL; spool.py describes them): queue/ENTRY is a job that waits, taken/ENTRY says which slot has it,
+# slots/NUMBER.PID.last is the handshake at the end, .retire asks this slot to end early, .orphans lists the
+# processes that earlier jobs of this slot have left behind. Needs bash 4.2; forks nothing but the jobs, and one rm
+# for many of them.
+
+shopt -s nullglob
+umask 077
+unset JOBMGR_SERVICE
+
+# Finished entries are removed when there are so many, or when nothing is left to do.
+SWEEP_AT=100
+
+# Take an entry, against all other slots: whoever creates the file has it.
+# Globals: SPOOL START. Arguments: ENTRY. Returns: 0 if it is ours now.
+take() {
+    local result=1
+    set -o noclobber
+    ! { echo "$$ $START" >"$SPOOL/taken/$1"; } 2>/dev/null || result=0
+    set +o noclobber
+    return "$result"
+}
+
+# Write down which processes earlier jobs have left to this slot (it is their subreaper), so that nobody takes them for
+# processes of the next job: one line `PID START PGID SID` each.
+# Globals: ME. Arguments: none. Returns: 0.
+note_orphans() {
+    local child stat children='' notes='' fields
+    { read -r children <"/proc/$$/task/$$/children"; } 2>/dev/null
+    if [[ -z $children ]]; then
+        [[ ! -e $ME.orphans ]] || : >"$ME.orphans"
+        return 0
+    fi
+    for child in $children; do
+        { read -r stat <"/proc/$child/stat"; } 2>/dev/null || continue
+        read -r -a fields <<<"${stat##*) }"
+        notes+="$child ${fields[19]} ${fields[2]} ${fields[3]}"$'\n'
+    done
+    printf '%s' "$notes" >"$ME.orphans"
+}
+
+# Run the job of an entry that is ours, to its end. The job is a process group of its own (so that `kill 0` in
+# a script reaches its own job alone) and carries its token in its environment from the first moment.
+# Globals: SPOOL. Arguments: ENTRY. Returns: 0.
+run_entry() {
+    local run_dir='' job='' token='' login='' logs
+    {
+        IFS= read -r run_dir
+        IFS= read -r job
+        IFS= read -r token
+        IFS= read -r login
+    } 2>/dev/null <"$SPOOL/queue/$1" || return 0
+    logs=$run_dir/log/job/$job
+    [[ -f $logs/job ]] || return 0
+    note_orphans
+    set -o monitor
+    {
+        # shellcheck disable=SC1090
+        [[ -z $login ]] || . "$login"
+        export JOBMGR_TOKEN=$token
+        exec "$BASH" "$logs/job"
+    } </dev/null >>"$logs/job.out" 2>>"$logs/job.err" &
+    # With monitor mode on, wait would return as soon as the job is stopped.
+    set +o monitor
+    wait "$!"
+}
+
+# Remove the entries that are done. The queue's side goes first: an entry that is taken but not queued is run by nobody.
+# Globals: SPOOL finished. Arguments: none. Returns: 0.
+sweep() {
+    ((${#finished[@]})) || return 0
+    rm -f -- "${finished[@]/#/$SPOOL/queue/}" "${finished[@]/#/$SPOOL/taken/}"
+    finished=()
+}
+
+# One walk through the queue as it is now.
+# Globals: SPOOL ME finished. Arguments: none.
+# Returns: 0 if a job was run, 1 if there was none, 2 if this slot shall end.
+walk() {
+    local path entry result=1
+    for path in "$SPOOL"/queue/*; do
+        entry=${path##*/}
+        [[ ! -e $SPOOL/taken/$entry && -e $path ]] || continue
+        [[ ! -e $ME.retire ]] || return 2
+        take "$entry" || continue
+        result=0
+        run_entry "$entry"
+        finished+=("$entry")
+        ((${#finished[@]} < SWEEP_AT)) || sweep
+    done
+    return "$result"
+}
+
+# Say that this slot ends. spool.py creates the same file, with content, to say that there is more to do.
+# Globals: ME. Arguments: none. Returns: 0 if we were first.
+close_door() {
+    local result=1
+    set -o noclobber
+    ! { : >"$ME.last"; } 2>/dev/null || result=0
+    set +o noclobber
+    return "$result"
+}
+
+main() {
+    SPOOL=$1 START=$3
+    ME=$SPOOL/slots/$2.$$
+    finished=()
+    while :; do
+        walk
+        case $? in
+            0) continue ;;
+            2)
+                sweep
+                close_door
+                return 0
+                ;;
+        esac
+        sweep
+        # A spool that has gone or cannot be written to ends the slot too; a later call starts one again.
+        ! close_door || return 0
+        [[ -e $ME.last ]] && rm -f -- "$ME.last" || return 0
+    done
+}
+
+main "$@"
+exit

@@ -1,0 +1,365 @@
+"""The queue of background jobs of one user on one machine, and the slots that work it off.
+
+``~/.jobmgr/spool/HOSTNAME/INSTANCE/`` belongs to one life of the machine, so that nothing queued before a reboot ever runs::
+
+    queue/ENTRY          a job that waits: run directory, job, token, file with the login environment or "", one per line
+    taken/ENTRY          the slot that has it: PID START; created exclusively, so one slot wins
+    slots/NUMBER         a slot: PID START
+    slots/NUMBER.PID.last     end of that slot. Empty: it has closed its door; with content: it must look once more
+    slots/NUMBER.PID.retire   that slot shall end after its job
+    slots/NUMBER.PID.orphans  processes that earlier jobs have left to that slot: PID START PGID SID, one per line
+    max_active           how many jobs may run at once
+    lock                 held while slots are counted and started
+
+ENTRY is ``TIME-INDEX-TOKEN``, so names sort by the order of submission. A slot is ``job/slot.sh``. No wake-up is lost: a slot that finds
+the queue empty creates its ``.last`` exclusively before it ends, and who has queued a job creates the same file for each
+live slot; whoever comes second knows of the other. That a job runs once is not decided here but by its claim.
+"""
+
+import os
+import time
+from collections import namedtuple
+
+from jobmgr_remote import fence, layout, proc, wire
+from jobmgr_remote.lock import Held, Lock
+from jobmgr_remote.session import read_small, write_all, write_beside
+
+#: A job for the queue; ``login`` is a file of ``export`` lines, or "".
+Queued = namedtuple("Queued", "run_dir job token login")
+#: A registered slot. ``ending``: it has closed its door.
+Slot = namedtuple("Slot", "number pid start ending")
+#: What is in the spool: entry name -> "PID START" of its slot, "" if nobody has taken it.
+#: ``by_token``: token -> entry name.
+Content = namedtuple("Content", "entries by_token")
+
+TOKEN_LENGTH = 36
+#: An entry whose taker cannot be told counts as abandoned after so many seconds.
+NAMELESS = 10.0
+#: Spools of earlier instances are removed after so many seconds.
+OLD_INSTANCE = 30 * 86400.0
+KEPT_VARIABLES = ("HOME", "PATH", "USER", "LOGNAME", "LANG", "SHELL", "TMPDIR")
+PR_SET_CHILD_SUBREAPER = 36
+
+_children = []  # type: list[int]
+
+
+class Spool(object):
+    """The spool of this machine's present life."""
+
+    def __init__(self, home: str, hostname: str, instance: str) -> None:
+        self.host_folder = home + "/" + layout.HOST_SPOOL + "/" + hostname
+        self.folder = self.host_folder + "/" + instance.replace(":", ".").replace("/", "_")
+        self.queue = self.folder + "/queue"
+        self.taken = self.folder + "/taken"
+        self.slots = self.folder + "/slots"
+
+    def make(self) -> None:
+        """Create what is missing."""
+        for path in (self.queue, self.taken, self.slots):
+            fence.make_folders(path)
+
+    def exists(self) -> bool:
+        return os.path.isdir(self.slots)
+
+    def lock(self, timeout: float) -> Lock:
+        return Lock(self.folder + "/lock", timeout)
+
+    # --- the queue ---------------------------------------------------------------------------------
+
+    def content(self) -> Content:
+        """All entries, taken or not. Looks at ``taken`` first, so that an entry in motion is not missed."""
+        taken = {name: None for name in _names(self.taken)}
+        entries = {}
+        for name in _names(self.queue):
+            entries[name] = self._taker(name) if name in taken else ""
+        for name in taken:
+            if name not in entries:  # being swept, or taken in vain
+                entries[name] = self._taker(name)
+        return Content(entries, {name[-TOKEN_LENGTH:]: name for name in entries})
+
+    def _taker(self, name: str) -> str:
+        return read_small(self.taken + "/" + name, 200).strip() or "?"
+
+    def enqueue(self, jobs: "list[Queued]") -> "dict[str, OSError]":
+        """Put jobs at the end of the queue, in this order. Returns what could not be queued, by token."""
+        self.make()
+        now = int(time.time() * 1e9)
+        failed = {}
+        for index, job in enumerate(jobs):
+            name = "%020d-%06d-%s" % (now, index, job.token)
+            try:
+                self._put(name, job)
+            except OSError as error:
+                failed[job.token] = error
+        return failed
+
+    def _put(self, name: str, job: Queued) -> None:
+        hidden = self.queue + "/." + name
+        fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                write_all(fd, ("\n".join(job) + "\n").encode("utf-8", "surrogateescape"))
+            finally:
+                os.close(fd)
+            os.rename(hidden, self.queue + "/" + name)
+        except OSError:
+            _unlink(hidden)
+            raise
+
+    def read_entry(self, name: str) -> "Queued | None":
+        """What an entry says; None if it is gone or makes no sense."""
+        lines = read_small(self.queue + "/" + name, 16384).split("\n")
+        return Queued(*lines[:4]) if len(lines) >= 4 else None
+
+    def withdraw(self, tokens: "list[str]") -> None:
+        """Take entries that nobody has taken out of the queue (their tokens are revoked, so it is only tidiness)."""
+        content = self.content()
+        for token in tokens:
+            name = content.by_token.get(token)
+            if name is not None and not content.entries[name]:
+                _unlink(self.queue + "/" + name)
+
+    # --- slots -------------------------------------------------------------------------------------
+
+    def live_slots(self) -> "list[Slot]":
+        """The slots that live, in the order of their numbers."""
+        found = []
+        for name in _names(self.slots):
+            if name.isdigit():
+                words = read_small(self.slots + "/" + name, 200).split()
+                if len(words) >= 2 and words[0].isdigit() and proc.is_alive(int(words[0]), words[1]):
+                    found.append(Slot(int(name), int(words[0]), words[1], self._has_closed(int(name), int(words[0]))))
+        return sorted(found)
+
+    def _mark(self, number: int, pid: int, kind: str) -> str:
+        return "%s/%d.%d.%s" % (self.slots, number, pid, kind)
+
+    def _has_closed(self, number: int, pid: int) -> bool:
+        try:
+            return os.stat(self._mark(number, pid, "last")).st_size == 0
+        except OSError:
+            return False
+
+    def orphans(self, slot: Slot) -> "list[tuple[int, str, int, int]]":
+        """Processes that earlier jobs have left to a slot: (pid, start, process group, session)."""
+        found = []
+        for row in read_small(self._mark(slot.number, slot.pid, "orphans"), 1 << 20).splitlines():
+            words = row.split()
+            if len(words) == 4 and words[0].isdigit() and words[2].isdigit() and words[3].isdigit():
+                found.append((int(words[0]), words[1], int(words[2]), int(words[3])))
+        return found
+
+    def set_max_active(self, number: "int | None") -> None:
+        """Record how many jobs may run at once; None: as many as is usual here."""
+        wanted = str(number or default_max_active()) + "\n"
+        path = self.folder + "/max_active"
+        if read_small(path, 100) != wanted:
+            write_beside(path, wanted)
+
+    def max_active(self) -> int:
+        text = read_small(self.folder + "/max_active", 100).strip()
+        return int(text) if text.isdigit() and int(text) > 0 else default_max_active()
+
+    def tend(self, bash: str, script: str, timeout: float = 0.0) -> int:
+        """Put back what dead slots had taken, wake and start slots as far as there is work. Returns how many were started.
+
+        Somebody else being at it (the lock is held for longer than ``timeout``) is as good as done: 0.
+        """
+        _reap()
+        if not self.exists() or not (_names(self.queue) or _names(self.taken) or _names(self.slots)):
+            return 0
+        try:
+            with self.lock(timeout):
+                return self._tend(bash, script)
+        except Held:
+            return 0
+
+    def _tend(self, bash: str, script: str) -> int:
+        slots = self.live_slots()
+        busy = self._clear_dead(slots)
+        self._tidy_slot_files(slots)
+        waiting = sum(1 for taker in self.content().entries.values() if not taker)
+        awake = [slot for slot in slots if not slot.ending and (not waiting or self._poke(slot))]
+        allowed = self.max_active()
+        self._mark_surplus(awake, busy, allowed)
+        missing = min(allowed - len(awake) - busy, waiting)
+        if missing <= 0:
+            return 0
+        taken_numbers = {slot.number for slot in awake}
+        free = (number for number in range(1, allowed + len(awake) + 1) if number not in taken_numbers)
+        subreaper = load_prctl()
+        for _ in range(missing):
+            self._start_slot(next(free), bash, script, subreaper)
+        return missing
+
+    def _clear_dead(self, slots: "list[Slot]") -> int:
+        """Deal with what dead slots had taken; returns how many of their jobs still run."""
+        living = {"%d %s" % (slot.pid, slot.start) for slot in slots}
+        busy = 0
+        for name in _names(self.taken):
+            taker = self._taker(name)
+            if taker in living or (taker == "?" and _age(self.taken + "/" + name) < NAMELESS):
+                continue
+            busy += self._clear_entry(name)
+        return busy
+
+    def _clear_entry(self, name: str) -> int:
+        entry = self.read_entry(name)
+        claim = fence.read_claim(entry.run_dir, entry.token) if entry else fence.NO_CLAIM
+        if entry and claim.state == wire.C_NONE:
+            _unlink(self.taken + "/" + name)
+            return 0
+        if entry and claim.state == wire.C_STARTED and proc.is_job_process(claim.pid, claim.start, entry.token):
+            return 1
+        _unlink(self.queue + "/" + name)
+        _unlink(self.taken + "/" + name)
+        return 0
+
+    def _tidy_slot_files(self, slots: "list[Slot]") -> None:
+        numbers = {str(slot.number) for slot in slots}
+        pids = {str(slot.pid) for slot in slots}
+        for name in _names(self.slots):
+            parts = name.split(".")
+            keep = parts[0] in numbers if len(parts) == 1 else parts[1] in pids or _exists(parts[1])
+            if not keep:
+                _unlink(self.slots + "/" + name)
+
+    def _poke(self, slot: Slot) -> bool:
+        """Tell a live slot to look once more before it ends; False if it has closed its door already."""
+        path = self._mark(slot.number, slot.pid, "last")
+        temporary = self.folder + "/.poke.%d" % os.getpid()
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, b"more\n")
+            os.link(temporary, path)
+            return True
+        except FileExistsError:
+            return not self._has_closed(slot.number, slot.pid)
+        except OSError:  # no hard links here: at worst there is one slot too many for a moment
+            return fence.create_directly(path, "more\n") or not self._has_closed(slot.number, slot.pid)
+        finally:
+            os.close(fd)
+            _unlink(temporary)
+
+    def _mark_surplus(self, awake: "list[Slot]", busy: int, allowed: int) -> None:
+        keep = max(0, allowed - busy)
+        for position, slot in enumerate(awake):
+            path = self._mark(slot.number, slot.pid, "retire")
+            if position >= keep:
+                fence.create_directly(path, "")
+            elif os.path.exists(path):
+                _unlink(path)
+
+    def _start_slot(self, number: int, bash: str, script: str, subreaper: object) -> None:
+        """Fork a slot. It is registered before the lock can be free again, since the child holds the lock until it execs."""
+        pid = os.fork()
+        if pid:
+            _children.append(pid)
+            return
+        try:
+            self._become_slot(number, bash, script, subreaper)
+        finally:
+            os._exit(127)
+
+    def _become_slot(self, number: int, bash: str, script: str, subreaper: object) -> None:
+        me = proc.own()
+        for kind in ("last", "retire", "orphans"):
+            _unlink(self._mark(number, me.pid, kind))
+        write_beside("%s/%d" % (self.slots, number), "%d %s\n" % (me.pid, me.start))
+        os.setsid()
+        os.chdir("/")
+        os.umask(0o077)
+        if subreaper is not None:
+            subreaper(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # type: ignore[operator]
+        _default_signals()
+        _only_null_files()
+        os.execve(bash, [bash, script, self.folder, str(number), me.start], slot_environment())
+
+    def remove_old_instances(self) -> None:
+        """Delete spools of lives of this machine that ended long ago."""
+        for name in _names(self.host_folder):
+            path = self.host_folder + "/" + name
+            if path != self.folder and os.path.isdir(path) and _age(path + "/slots") > OLD_INSTANCE:
+                import shutil
+
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def default_max_active() -> int:
+    """Twice the number of processors that this process may use."""
+    return 2 * max(1, len(os.sched_getaffinity(0)))
+
+
+def slot_environment() -> "dict[str, str]":
+    """What a slot and so each job starts with: the user's login, and nothing of the call that happened to start it."""
+    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    kept.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
+    kept[proc.SERVICE_VARIABLE] = "slot"
+    return kept
+
+
+def load_prctl() -> object:
+    """The C library's prctl, or None where it cannot be had (a slot then works without being a subreaper)."""
+    try:
+        import ctypes
+
+        return ctypes.CDLL(None, use_errno=True).prctl
+    except Exception:
+        return None
+
+
+def _default_signals() -> None:
+    import signal
+
+    for number in range(1, 32):
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _only_null_files() -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    # Not the lock: it has to be held until exec closes it.
+    for text in os.listdir("/proc/self/fd"):
+        if int(text) > 2:
+            try:
+                os.set_inheritable(int(text), False)
+            except OSError:  # the listing's own descriptor
+                pass
+
+
+def _reap() -> None:
+    for pid in list(_children):
+        try:
+            done, _ = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            done = pid
+        if done:
+            _children.remove(pid)
+
+
+def _names(folder: str) -> "list[str]":
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _age(path: str) -> float:
+    try:
+        return time.time() - os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+def _exists(pid: str) -> bool:
+    return pid.isdigit() and proc.look(int(pid)) is not None
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
