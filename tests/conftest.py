@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
+
+from jobmgr.transport.private_sshd import PrivateSshd
+from sshd_hosts import MakeSshd, sshd_factory
 
 # A busy machine is slow, not wrong.
 settings.register_profile("jobmgr", deadline=None, print_blob=True)
@@ -13,3 +18,23 @@ settings.load_profile("jobmgr")
 # What the person at this terminal has set must not reach the tests.
 for _name in [name for name in os.environ if name.startswith("JOBMGR_")]:
     del os.environ[_name]
+
+
+@pytest.fixture
+def make_sshd() -> Iterator[MakeSshd]:
+    """Starts private sshds; keywords as of ``PrivateSshd``. All of them end with the test."""
+    with sshd_factory() as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_module_sshd() -> Iterator[MakeSshd]:
+    """The same for the tests of a module together."""
+    with sshd_factory() as make:
+        yield make
+
+
+@pytest.fixture
+def sshd(make_sshd: MakeSshd) -> PrivateSshd:
+    """One private sshd, the host ``wizard``."""
+    return make_sshd()

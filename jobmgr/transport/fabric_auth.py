@@ -41,7 +41,8 @@ class KnownHostsPolicy(paramiko.RejectPolicy):  # type: ignore[misc]
             return
         if any(known.key_type == key.get_name() for known in self._known.keys):
             raise ssh_errors.host_key_changed(self._settings)
-        raise ssh_errors.host_key_unknown(self._settings, f" (it shows {key.get_name()} {key.fingerprint})")
+        detail = f" (it shows {key.get_name()} {key.fingerprint})"
+        raise ssh_errors.host_key_unknown(self._settings, detail=detail)
 
 
 def order_host_keys(transport: Any, known: Known) -> None:

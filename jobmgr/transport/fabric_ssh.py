@@ -19,7 +19,14 @@ from typing import Any, BinaryIO
 import fabric
 import paramiko
 
-from jobmgr.errors import ConnectError, ConnectionLost, IdleTimeout, JobmgrError, UnsupportedError
+from jobmgr.errors import (
+    ConnectError,
+    ConnectionLost,
+    ConnectTimeout,
+    IdleTimeout,
+    JobmgrError,
+    UnsupportedError,
+)
 from jobmgr.transport import ssh_errors
 from jobmgr.transport.base import Completed, Hold, OnChunk
 from jobmgr.transport.control_socket import default_control_dir
@@ -107,7 +114,7 @@ class FabricSSH:
             try:
                 with self._gate.session(patience.left()):
                     try:
-                        channel = connection.session(self._options.connect_timeout)
+                        channel = connection.session(min(self._options.connect_timeout, idle_timeout))
                     except paramiko.ChannelException:  # MaxSessions; nothing was sent
                         self._gate.refused()
                     else:
@@ -115,6 +122,10 @@ class FabricSSH:
                         return self._run(run, command, stdin)
             except NoSession:
                 raise self._no_session() from None
+            except TimeoutError:  # no channel: the host is silent; nothing was sent
+                self._suspect = True
+                said = f"{self.host}: connected, but no session was opened in time (timed out)"
+                raise ConnectTimeout(said) from None
             except paramiko.SSHException as exc:  # no channel: the connection is gone; nothing was sent
                 broken += 1
                 self._suspect = True
@@ -182,9 +193,15 @@ class _Connection:
         return True
 
     def session(self, timeout: float) -> Any:
+        """A new channel. Raises TimeoutError, ChannelException (refused) or SSHException (broken)."""
+        transport = self._fabric.transport
         try:
-            return self._fabric.transport.open_session(timeout=timeout)
-        except (EOFError, OSError) as exc:
+            return transport.open_session(timeout=timeout)
+        except paramiko.ChannelException:
+            raise
+        except (paramiko.SSHException, EOFError, OSError) as exc:
+            if transport.is_active():
+                raise TimeoutError from exc
             raise paramiko.SSHException(str(exc) or "the host hung up") from exc
 
     def close(self) -> None:
@@ -250,7 +267,8 @@ def _open(settings: SshSettings, options: SshOptions) -> _Connection:
     except ConnectError as exc:
         error = exc
         if type(exc) is ConnectError and proxy.ended() and proxy.stderr().strip():
-            error = ssh_errors.classify(proxy.stderr(), settings)
+            said = proxy.stderr() + ssh_errors.GATEWAY_FAILED
+            error = ssh_errors.classify(said, settings)
         proxy.close()
         raise error from exc
 
@@ -351,8 +369,18 @@ def _login_error(settings: SshSettings, exc: BaseException) -> ConnectError | No
         if "timeout" in said.lower():
             return ssh_errors.timed_out(settings)
         return ssh_errors.login_refused(settings, (), said)
-    if isinstance(exc, TimeoutError) or "timed out" in said or "timeout" in said.lower():
+    if _timed_out(exc) or "timeout" in said.lower():
         return ssh_errors.timed_out(settings)
     if isinstance(exc, (paramiko.SSHException, EOFError, OSError)):
         return ssh_errors.hung_up(settings, said)
     return None
+
+
+def _timed_out(exc: BaseException | None) -> bool:
+    """Is a timeout at the bottom of it? Without one for the key exchange, paramiko goes on and finds
+    that there is "No existing session"."""
+    while exc is not None:
+        if isinstance(exc, TimeoutError) or "No existing session" in str(exc):
+            return True
+        exc = exc.__cause__ or exc.__context__
+    return False

@@ -16,6 +16,7 @@ import fcntl
 import os
 import re
 import select
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -37,7 +38,7 @@ from jobmgr.transport.identity import read_identity
 from jobmgr.transport.pace import wait_for_turn
 from jobmgr.transport.pump import Silence, close_pipes, pump
 from jobmgr.transport.sessions import NoSession, Patience, SessionGate, SessionRefused
-from jobmgr.transport.ssh_settings import SshOptions, SshSettings, read_settings, seconds
+from jobmgr.transport.ssh_settings import SshOptions, SshSettings, proxy_argv, read_settings, seconds
 
 IDLE_LIFE = 600
 """Seconds that a master lives without a session (``ControlPersist``)."""
@@ -78,6 +79,18 @@ def master_argv(host: str, options: SshOptions, path: str, *, interactive: bool 
         "--",
         host,
     ]
+
+
+def _audible_jump(settings: SshSettings, options: SshOptions, log: str) -> list[str]:
+    """The options that run a ``ProxyJump`` in batch mode and with its complaints in ``log``.
+
+    ssh's own jump may ask for a password, and under ControlPersist its stderr is /dev/null.
+    """
+    if settings.proxy_command or not settings.proxy_jump:
+        return []
+    argv = proxy_argv(settings, options) or []
+    command = shlex.join(["/bin/sh", "-c", 'exec 2>>"$0"; exec "$@"', log, *argv])
+    return ["-oProxyCommand=" + command.replace("%", "%%")]
 
 
 def worker_argv(host: str, path: str, log: str | None = None) -> list[str]:
@@ -278,10 +291,12 @@ def _forget(paths: ControlPaths) -> None:
 
 def _start_master(settings: SshSettings, options: SshOptions, paths: ControlPaths) -> None:
     _forget(paths)
-    log = os.open(paths.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    argv = master_argv(settings.host, options, paths.socket)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+    log = os.open(paths.log, flags, 0o600)
     try:
         process = subprocess.Popen(
-            master_argv(settings.host, options, paths.socket),
+            [argv[0], *_audible_jump(settings, options, paths.log), *argv[1:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,

@@ -11,6 +11,7 @@ import contextlib
 import getpass
 import os
 import pwd
+import re
 import shlex
 import shutil
 import signal
@@ -148,7 +149,7 @@ class PrivateSshd:
 
     def logins(self) -> int:
         """Authenticated logins since the directory was made, by sshd's own log."""
-        return self.log().count("\nAccepted ") + self.log().startswith("Accepted ")
+        return len(re.findall(r"^Accepted \S+ for ", self.log(), re.MULTILINE))
 
     # processes ----------------------------------------------------------------------------------
 

@@ -17,12 +17,15 @@ from jobmgr.errors import (
 )
 from jobmgr.transport.ssh_settings import SshSettings
 
+GATEWAY_FAILED = "\nConnection closed by UNKNOWN port 65535"
+"""What ssh says of its own connection when the program that stands for the network ended."""
+
 END = 400
 """So many characters of ssh's own words go into a message."""
 
 
 def classify(stderr: str, settings: SshSettings) -> ConnectError:
-    """The error for an ssh that could not connect and said ``stderr``."""
+    """The error for an ssh that could not connect, or a gateway's ssh, and said ``stderr``."""
     host = settings.host
     for test in (_host_key, _login, _network, _agreement):
         error = test(stderr, settings)
@@ -44,21 +47,29 @@ def _host_key(stderr: str, settings: SshSettings) -> ConnectError | None:
         return host_key_revoked(settings)
     if "REMOTE HOST IDENTIFICATION HAS CHANGED" in stderr:
         offending = re.search(r"Offending .* key in (.+):\d+", stderr)
-        return host_key_changed(settings, offending[1] if offending else None)
-    if re.search(r"No .* host key is known for", stderr) or "Host key verification failed" in stderr:
-        return host_key_unknown(settings)
+        whose = re.search(r"Host key for (\S+) has changed", stderr)
+        return host_key_changed(settings, whose and whose[1], offending and offending[1])
+    unknown = re.search(r"No .* host key is known for (\S+)", stderr)
+    if unknown is not None or "Host key verification failed" in stderr:
+        return host_key_unknown(settings, unknown[1] if unknown else _gateway(stderr, settings))
     return None
 
 
-def host_key_unknown(settings: SshSettings, detail: str = "") -> HostKeyError:
+def _gateway(stderr: str, settings: SshSettings) -> str | None:
+    """The gateway, if it was that connection that failed: the host's own then never began."""
+    return settings.proxy_jump if re.search(r"UNKNOWN port|kex_exchange_identification", stderr) else None
+
+
+def host_key_unknown(settings: SshSettings, name: str | None = None, detail: str = "") -> HostKeyError:
+    """``name``: whose key it is, if not the host's own (a gateway's)."""
     return HostKeyError(
-        f"{settings.host}: the host key of {settings.known_names[0]} is not known{detail}. "
+        f"{settings.host}: the host key of {name or settings.known_names[0]} is not known{detail}. "
         f"Run 'ssh {settings.host}' once by hand, check the key's fingerprint and accept it"
     )
 
 
-def host_key_changed(settings: SshSettings, file: str | None = None) -> HostKeyError:
-    name = settings.known_names[0]
+def host_key_changed(settings: SshSettings, name: str | None = None, file: str | None = None) -> HostKeyError:
+    name = name or settings.known_names[0]
     at = file or (settings.known_hosts_files[0] if settings.known_hosts_files else "~/.ssh/known_hosts")
     return HostKeyError(
         f"{settings.host}: the host key of {name} has changed: the host was set up anew, or somebody listens "
@@ -74,21 +85,24 @@ def host_key_revoked(settings: SshSettings) -> HostKeyError:
 
 
 def _login(stderr: str, settings: SshSettings) -> ConnectError | None:
-    denied = re.search(r"Permission denied \(([^)]*)\)", stderr)
+    denied = re.search(r"(?:(\S+@\S+): )?Permission denied \(([^)]*)\)", stderr)
     if denied is not None:
-        return login_refused(settings, tuple(denied[1].split(",")))
+        return login_refused(settings, tuple(denied[2].split(",")), who=denied[1])
     if "Too many authentication failures" in stderr:
         return too_many_keys(settings)
     return None
 
 
-def login_refused(settings: SshSettings, offered: tuple[str, ...], said: str = "") -> AuthenticationError:
-    """``offered``: the methods by which the host would still let one in."""
+def login_refused(
+    settings: SshSettings, offered: tuple[str, ...], said: str = "", who: str | None = None
+) -> AuthenticationError:
+    """``offered``: the methods by which one might still get in; ``who``: ``user@host`` as ssh says it."""
     if "publickey" not in offered and ("keyboard-interactive" in offered or "password" in offered):
         return wants_person(settings, offered)
     by_hand = "keyboard-interactive" in offered or "password" in offered
     return AuthenticationError(
-        f"{settings.host}: login as {settings.user} refused (the host offers {', '.join(offered) or said}). "
+        f"{settings.host}: login as {who or settings.user} refused "
+        f"(the host offers {', '.join(offered) or said}). "
         f"Check that 'ssh -o BatchMode=yes {settings.host}' works: right user, right key, agent running"
         + (f"; if a person has to type something: jobmgr login {settings.host}" if by_hand else "")
     )
