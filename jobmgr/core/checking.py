@@ -6,6 +6,7 @@ here.
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeVar, get_args
 
 import pydantic
@@ -41,7 +42,13 @@ def _texts(error: Any, model: type[pydantic.BaseModel]) -> list[tuple[Path, Path
     if error["type"] == "extra_forbidden":
         parent = path[:-1]
         key = str(path[-1])
-        return [(path, parent, f"unknown key '{key}'{key_hint(key, known_keys(model, parent))}")]
+        return [
+            (
+                path,
+                parent,
+                f"unknown key '{yaml_tree.printable(key)}'{key_hint(key, known_keys(model, parent))}",
+            )
+        ]
     cause = error.get("ctx", {}).get("error")
     if isinstance(cause, Wrong):
         return [((*path, *inner), (*path, *inner), text) for inner, text in cause.wrongs]
@@ -74,3 +81,24 @@ def check_model(model: type[M], root: Keys, file: str) -> tuple[M, list[Problem]
                     problems.append(Problem(file, line, key, text))
                 broken.add(tuple(error["loc"]))
                 values = _without(values, tuple(error["loc"]))
+
+
+def schema_text(model: type[pydantic.BaseModel], title: str) -> str:
+    """The JSON Schema of a file, for editors, as it is kept in the repository."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **_cleaned(model.model_json_schema()),
+        "title": title,
+    }
+    return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _cleaned(value: Any) -> Any:
+    """Without the titles and defaults that pydantic makes up: an editor would show them to no use."""
+    if isinstance(value, dict):
+        return {
+            key: _cleaned(child)
+            for key, child in value.items()
+            if not (key == "title" and isinstance(child, str)) and not (key == "default" and child is None)
+        }
+    return [_cleaned(child) for child in value] if isinstance(value, list) else value

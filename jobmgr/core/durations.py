@@ -12,8 +12,10 @@ EXPECTED = "a duration such as 90s, 5m, 1h30m or PT5M"
 LONGEST = 3650 * 86400  # ten years: anything longer is a typing error, and overflows clocks
 MOST_REPEATS = 1000
 
-_SHORT = re.compile(r"(?:(\d{1,9})w)?(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")
-_ISO = re.compile(r"P(?:(\d{1,9})W)?(?:(\d{1,9})D)?(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9})S)?)?")
+_SHORT = re.compile(r"(?:(\d{1,9})w)?(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
+_ISO = re.compile(
+    r"P(?:(\d{1,9})W)?(?:(\d{1,9})D)?(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9})S)?)?", re.ASCII
+)
 _UNITS = (604800, 86400, 3600, 60, 1)
 _REPEAT = re.compile(r"(\d{1,9})\s*\*\s*(.+)")
 

@@ -178,9 +178,7 @@ class SuiteDef:
         """Read back what :meth:`to_json` wrote. Raises ValueError for another version's text."""
         value = json.loads(text)
         if not isinstance(value, dict) or value.get("version") != VERSION:
-            raise ValueError(
-                "not a suite definition of this version of jobmgr; start the run anew"
-            )
+            raise ValueError("not a suite definition of this version of jobmgr; start the run anew")
         table = TaskTable(_decode_template(code) for code in value["tasks"])
         families = {name: _decode_family(code, table) for name, code in value["families"].items()}
         graph = graphs.from_json(value["graph"], families)

@@ -78,6 +78,11 @@ def from_plain(value: Plain) -> Node:
     return Text(0, value)
 
 
+def printable(text: str) -> str:
+    """``text`` on one line, with nothing in it that would act on a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _step(node: Node | None, part: str | int) -> Node | None:
     if isinstance(node, Keys) and isinstance(part, str):
         return node.entries.get(part)
@@ -116,7 +121,7 @@ def dotted(root: Node, path: Path) -> str:
     for part in path:
         in_list = isinstance(node, Items)
         if isinstance(part, str):
-            text += f".{part}" if text else part
+            text += f".{printable(part)}" if text else printable(part)
         elif in_list:
             text += f"[{part}]"
         node = _step(node, part)
@@ -166,7 +171,7 @@ class _Builder:
             return self.sequence(line, depth)
         if isinstance(event, yaml.MappingStartEvent):
             return self.mapping(line, depth)
-        is_empty = event.value == "" and event.style is None
+        is_empty = event.value == "" and not event.style  # plain: None, or "" from libyaml
         return Text(line, None if is_empty else event.value, event.style == "|")
 
     def sequence(self, line: int, depth: int) -> Items:
@@ -194,7 +199,7 @@ class _Builder:
             self.found.append((line, "merge key '<<' is not supported (use defaults or families)"))
         elif key.value in keys.entries:
             first = keys.key_lines[key.value]
-            self.found.append((line, f"duplicate key '{key.value}' (first on line {first})"))
+            self.found.append((line, f"duplicate key '{printable(key.value)}' (first on line {first})"))
         else:
             keys.entries[key.value] = value
             keys.key_lines[key.value] = line
