@@ -12,6 +12,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from jobmgr.errors import RefusedError
 from jobmgr.transport.private_dir import private_directory
 from jobmgr.transport.ssh_settings import SshOptions, SshSettings
 
@@ -54,9 +55,11 @@ def control_paths(settings: SshSettings, options: SshOptions) -> ControlPaths:
 
     The name is a hash of all that makes it this connection: user, host, port, and also the way
     there and the keys, because a key may be tied to a forced command. Raises RefusedError if the
-    directory is not private.
+    directory is not private or its path too long.
     """
     directory = private_directory(options.control_dir or default_control_dir())
+    if len(os.fsencode(directory)) + 17 > LONGEST_PATH:
+        raise RefusedError(f"{directory}: this path is too long for a control socket; choose a shorter one")
     identity = (
         settings.address,
         settings.host_key_alias,

@@ -179,7 +179,8 @@ def _rsync(
 ) -> tuple[int, str]:
     transport.connect()
     shell = transport.rsync_shell()
-    listing = b"".join(os.fsencode(name) + b"\0" for name in names or ())
+    # With "./" in front, a name that begins with # or ; is no comment of the list.
+    listing = b"".join(b"./" + os.fsencode(name) + b"\0" for name in names or ())
     with _shell_script(shell) as script:
         # The host's own name stands in the script: what rsync makes of "user@host" does not matter.
         there = f"jobmgr:{remote_dir}/" if shell is not None else f"{remote_dir}/"
