@@ -2,7 +2,7 @@
 
 It makes a folder of its own for everything, starts a private sshd there as the host ``wizard``, and says on
 stdout, in one JSON line, where things are: ``directory``, ``home`` (for the controller's side),
-``host_home``, ``ssh_config``. When stdin ends, also because the process that held it was killed, it ends every
+``host_home``, ``ssh_config``. When stdin ends, also because who held it was killed, it ends every
 process that lives in the folder and removes it. Signals do not end it; letting go of its stdin does.
 """
 
