@@ -213,9 +213,9 @@ def test_no_rsync_on_the_host_is_named(
     make_sshd: MakeSshd, kind: str, there: Path, here: Path, tmp_path: Path
 ) -> None:
     sshd = make_sshd(force_command_prefix=f"PATH={tmp_path}")
-    with contextlib.closing(transport_to(sshd, kind)) as transport:
-        with pytest.raises(RsyncError, match="wizard: no rsync on the host"):
-            rsync.pull(transport, str(there), str(here), ["a"])
+    transport = transport_to(sshd, kind)
+    with contextlib.closing(transport), pytest.raises(RsyncError, match="wizard: no rsync on the host"):
+        rsync.pull(transport, str(there), str(here), ["a"])
 
 
 def test_over_openssh_rsync_shares_the_connection(make_sshd: MakeSshd, there: Path, here: Path) -> None:
