@@ -17,7 +17,7 @@ from jobmgr.errors import EXIT_JOB_FAILED, EXIT_NO_ANSWER, EXIT_OK, EXIT_PERSON
 if TYPE_CHECKING:
     from jobmgr.api import Session
 
-SCHEMA_OF_ENVIRONMENT = {
+VARIABLES = {
     "platforms": "JOBMGR_PLATFORMS",
     "run_root": "JOBMGR_RUN_ROOT",
     "ssh_config": "JOBMGR_SSH_CONFIG",
@@ -42,7 +42,7 @@ class Options:
         """Options win over the environment; an empty variable counts as absent."""
         paths = {
             name: getattr(args, name, None) or environ.get(variable) or None
-            for name, variable in SCHEMA_OF_ENVIRONMENT.items()
+            for name, variable in VARIABLES.items()
         }
         return cls(
             **paths,
