@@ -173,6 +173,14 @@ class SuiteDef:
         }
         return json.dumps(value, separators=(",", ":"))
 
+    def with_tasks(self, tasks: Sequence[TaskDef]) -> SuiteDef:
+        """The suite with more tasks, which wait for nothing."""
+        table = self.tasks if isinstance(self.tasks, TaskTable) else TaskTable.of(self.tasks.values())
+        new = {task.name for task in tasks}
+        kept = [template for template in table.templates if template.task.name not in new]
+        graph = replace(self.graph, prerequisites={**self.graph.prerequisites, **dict.fromkeys(new)})
+        return replace(self, tasks=TaskTable([*kept, *map(Template, tasks)]), graph=graph)
+
     @classmethod
     def from_json(cls, text: str) -> SuiteDef:
         """Read back what :meth:`to_json` wrote. Raises ValueError for another version's text."""

@@ -130,14 +130,14 @@ class _Check:
     def settings(self, path: Path, model: TaskModel) -> None:
         if model.script and model.script_file:
             self.note((*path, "script_file"), "there is a script too; write one of them")
+        elif model.script_file is not None:
+            self.script_file((*path, "script_file"), model.script_file)
         if model.parameters and model.parameter_file:
             self.note((*path, "parameter_file"), "there are parameters too; write one of them")
         if model.platform is not None and self.known_platforms is not None:
             text = self.known_platforms(model.platform)
             if text is not None:
                 self.note((*path, "platform"), text)
-        if model.script_file is not None:
-            self.script_file((*path, "script_file"), model.script_file)
         for event in model.events or ():
             if event in OUTPUTS:
                 self.note((*path, "events"), f"'{event}' is an output of every task; choose another name")
@@ -223,6 +223,8 @@ class _Check:
     def rows(
         self, path: Path, settings: Mapping[str, Any], known: Mapping[str, parameters.Values]
     ) -> Rows | None:
+        if settings.get("parameter_file") and settings.get("parameters"):
+            return None  # told already
         if settings.get("parameter_file"):
             return self.parameter_file(path, settings["parameter_file"])
         wanted = settings.get("parameters")

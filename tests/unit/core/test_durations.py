@@ -10,8 +10,10 @@ from jobmgr.core.durations import LONGEST, format_duration, parse_duration, pars
 @pytest.mark.parametrize(
     "text, seconds",
     [
-        ("90s", 90), ("5m", 300), ("1h30m", 5400), ("2d", 172800), ("1w", 604800), ("0s", 0), ("1d1h1m1s", 90061),
-        ("PT5M", 300), ("PT1H30M", 5400), ("P1D", 86400), ("P1DT2H", 93600), ("PT0S", 0), ("P1W", 604800), (" 5m ", 300),
+        ("90s", 90), ("5m", 300), ("1h30m", 5400), ("2d", 172800), ("1w", 604800), ("0s", 0),
+        ("1d1h1m1s", 90061),
+        ("PT5M", 300), ("PT1H30M", 5400), ("P1D", 86400), ("P1DT2H", 93600), ("PT0S", 0),
+        ("P1W", 604800), (" 5m ", 300),
     ],
 )  # fmt: skip
 def test_durations_are_seconds(text, seconds):

@@ -2,12 +2,21 @@ from __future__ import annotations
 
 import random
 import re
+from pathlib import Path
 
 import pytest
 
 from jobmgr.errors import PlatformError
 from jobmgr.platforms.load import load_platforms, ordered, standard_files
 from jobmgr.platforms.model import Platform
+
+DATA = Path(__file__).resolve().parents[2] / "data" / "validate"
+
+
+def cases(name):
+    """(text, complaint) of each block of a file of cases."""
+    blocks = [block.split("!! ") for block in (DATA / name).read_text().split("----\n")[1:]]
+    return [pytest.param(text, complaint.strip(), id=complaint[:70].strip()) for text, complaint in blocks]
 
 
 @pytest.fixture
@@ -170,7 +179,8 @@ def test_the_ssh_configuration_is_read_only_for_names_that_need_it(tmp_path):
 
 def test_groups_give_their_platforms_in_order(load):
     platforms = load(
-        "platforms: {a: , b: , c: }\ngroups: {any: {platforms: [c, a, b]}, mix: {platforms: [a, b, c], selection: random}}"
+        "platforms: {a: , b: , c: }\n"
+        "groups: {any: {platforms: [c, a, b]}, mix: {platforms: [a, b, c], selection: random}}"
     )
     names = [platform.name for platform in platforms.candidates("any", random.Random(1))]
     assert names == ["c", "a", "b"]
@@ -216,33 +226,7 @@ def test_the_standard_files_come_in_order(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    "text, complaint",
-    [
-        ("platform: {}", "p1.yaml:1: unknown key 'platform' (nearest: platforms)"),
-        ("platforms:\n  hpc:\n    connect timeout: 5s\n", "p1.yaml:3: platforms.hpc: unknown key 'connect timeout' (write connect_timeout)"),
-        ("platforms: {a b: }", "p1.yaml:1: platforms.a b: bad name 'a b'"),
-        ("platforms: {../x: }", "p1.yaml:1: platforms.../x: bad name '../x'"),
-        ("platforms: {a: {transport: telnet}}", "p1.yaml:1: platforms.a.transport: expected auto, fabric, openssh or local, found 'telnet'"),
-        ("platforms: {a: {hosts: [-oX]}}", "p1.yaml:1: platforms.a.hosts[0]: bad host '-oX'"),
-        ("platforms: {a: {hosts: 'a; b'}}", "p1.yaml:1: platforms.a.hosts: bad host 'a; b'"),
-        ("platforms: {a: {python: 'py; rm'}}", "p1.yaml:1: platforms.a.python: bad path 'py; rm'"),
-        ("platforms: {a: {remote_command: 'x!y'}}", "p1.yaml:1: platforms.a.remote_command: bad command 'x!y'"),
-        ("platforms: {a: {remote_command: 'x `y`'}}", "p1.yaml:1: platforms.a.remote_command: bad command"),
-        ("platforms: {a: {run_root: runs}}", "p1.yaml:1: platforms.a.run_root: bad path 'runs'"),
-        ("platforms: {a: {run_root: /a/../b}}", "p1.yaml:1: platforms.a.run_root: bad path '/a/../b'"),
-        ("platforms: {a: {symlinks: {etc: /x}}}", "p1.yaml:1: platforms.a.symlinks.etc: cannot be linked; only"),
-        ("platforms: {a: {ssh_options: [foo]}}", "p1.yaml:1: platforms.a.ssh_options[0]: expected KEY=VALUE"),
-        ("platforms: {a: {polling_interval: 0s}}", "p1.yaml:1: platforms.a.polling_interval: expected durations of at"),
-        ("platforms: {a: {max_active: 0}}", "p1.yaml:1: platforms.a.max_active: expected a whole number, at least 1"),
-        ("platforms: {a: {retrieve_max_size: big}}", "p1.yaml:1: platforms.a.retrieve_max_size: expected an amount"),
-        ("groups: {g: }", "p1.yaml:1: groups.g: has no platforms"),
-        ("platforms: {abc: }\ngroups: {g: {platforms: abd}}", "p1.yaml:2: groups.g.platforms: unknown platform 'abd' (nearest: abc)"),
-        ("platforms: {g: }\ngroups: {g: {platforms: g}}", "p1.yaml:2: groups.g: 'g' is a platform too"),
-        ("platforms: {a: {}, a: {}}", "p1.yaml:1: duplicate key 'a' (first on line 1)"),
-        ("", "p1.yaml: the file is empty"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("text, complaint", cases("platforms.cases"))
 def test_what_is_wrong_is_told_with_file_line_and_key(load, text, complaint):
     (told,) = complaints(load, text)
     assert told.startswith(complaint)

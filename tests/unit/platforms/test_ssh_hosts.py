@@ -16,7 +16,8 @@ def test_literal_names_count_and_patterns_do_not(tmp_path):
     config = write(
         tmp_path,
         "config",
-        'Host wizard hpc *.example.org !secret\n  HostName 10.0.0.1\nHOST = other # Host not-this\n\thost "quoted" q?\n'
+        "Host wizard hpc *.example.org !secret\n  HostName 10.0.0.1\nHOST = other # Host not-this\n"
+        '\thost "quoted" q?\n'
         "HostName nothost\nMatch host matched\n# Host commented\n",
     )
     assert literal_hosts([config], tmp_path) == {"wizard", "hpc", "other", "quoted"}

@@ -22,8 +22,15 @@ parameters: {lr: [0.1, 0.2]}
 defaults: {platform: hpc}
 families: {BIG: {memory: 4G}}
 tasks:
-  sim: {script: "x", parameters: {m: 1..500}, time_limit: 1h, retry_delays: [1m, 2m], environment: {A: 1, B: true}}
-  tune: {script_file: run.sh, inherit: BIG, parameters: lr, inputs: [a.nc], nodes: 2, gpus: 1, polling_interval: 90s}
+  sim:
+    script: "x"
+    parameters: {m: 1..500}
+    time_limit: 1h
+    retry_delays: [1m, 2m]
+    environment: {A: 1, B: true}
+  tune:
+    {script_file: run.sh, inherit: BIG, parameters: lr, inputs: a.nc, nodes: 2, gpus: 1,
+     polling_interval: 1m30s}
 graph: sim => tune
 """
     )

@@ -31,9 +31,11 @@ def test_values_stay_as_they_were_typed(written, values):
 @pytest.mark.parametrize(
     "written, complaint",
     [
-        ("5..1", "is empty"), ("1..5..0", "is empty"), ("1..200000", "more than 100000"), ([], "at least one value"),
+        ("5..1", "is empty"), ("1..5..0", "is empty"), ("1..200000", "more than 100000"),
+        ([], "at least one value"),
         (None, "at least one value"), (["a b"], "cannot stand in a task's name"), (["a/b"], "cannot stand"),
-        (["1", "1"], "'1' twice"), ([["x"]], "found a list"), ({"a": "b"}, "expected a list"), ([None], "found nothing"),
+        (["1", "1"], "'1' twice"), ([["x"]], "found a list"), ({"a": "b"}, "expected a list"),
+        ([None], "found nothing"),
     ],
 )  # fmt: skip
 def test_bad_values_are_refused(written, complaint):
@@ -81,8 +83,9 @@ def test_a_product_has_every_combination_once_and_in_order(parameters):
     assert rows.rows == tuple(itertools.product(*parameters.values()))
     try:
         made = members("sim", rows)
-    except Wrong as wrong:
-        assert "twice" in str(wrong)  # 1 and 01 have one name when padded
+    except Wrong:  # 1 and 01 have one name when padded
+        numbers = [[int(v) for v in values if v.isdecimal()] for values in parameters.values()]
+        assert any(len(set(column)) < len(column) for column in numbers)
         return
     assert len({member.name for member in made}) == len(rows.rows)
     assert all(member.name.startswith("sim_") for member in made)
