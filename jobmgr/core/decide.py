@@ -47,6 +47,9 @@ GRACE = 30.0
 GRACE_NETWORK = 90.0
 """The same where the run directory is on a network file system, whose attribute caches live up to 60 s."""
 
+FENCE_AGAIN = 60.0
+"""Seconds until a host that has not revoked a token is asked again to."""
+
 LATE = 600.0
 """An answer older than the latest one by up to this many seconds came late; by more, the host's clock was set back."""
 
@@ -132,12 +135,12 @@ def decide(view: JobView, look: Look) -> Verdict:
     evidence = look.evidence
     if evidence is None or not _well_formed(evidence) or not (math.isfinite(look.time) and look.time > 0):
         doubt = f"unreachable ({line(look.error)})" if look.error else "the host's answer does not tell about it"
-        return keep(view, "no-answer", doubt)
+        return _unchanged(view, "no-answer", doubt)
     if evidence.token != view.token or evidence.job != view.job or evidence.file.state == wire.FILE_FOREIGN:
-        return keep(view, "foreign", "its directory on the host belongs to another job")
+        return _unchanged(view, "foreign", "its directory on the host belongs to another job")
     if look.run_state != "ok":
         doubt = _RUN_DOUBTS.get(line(look.run_state), "the run directory is missing on the host")
-        return keep(view, "run-missing", doubt, host_doubt=True)
+        return replace(_unchanged(view, "run-missing", doubt), host_doubt=True)
     if look.instance == view.look_instance and 0 < view.look_time - look.time <= LATE:
         return keep(view, "late-answer")
     case = _case(view, look, evidence)
@@ -146,6 +149,16 @@ def decide(view: JobView, look: Look) -> Verdict:
         if verdict is not None:
             return _guard(case, verdict)
     raise AssertionError("the last row matches everything")
+
+
+def _unchanged(view: JobView, rule: str, doubt: str) -> Verdict:
+    return replace(keep(view, rule, doubt), actions=_fencing(view))
+
+
+def _fencing(view: JobView) -> tuple[Action, ...]:
+    """What is still to be asked of the host behind a final state: to revoke what may yet start."""
+    open_end = view.state is State.SUBMIT_FAILED or (view.state is State.FAILED and view.facts.lost)
+    return _revoke(view.job, FENCE_AGAIN) if open_end and not view.retry_safe else ()
 
 
 _RUN_DOUBTS = {
@@ -303,8 +316,14 @@ def _after_grace(case: Case, doubt: str, verdict: Callable[[], Verdict]) -> Verd
 
 def _lost(case: Case, rule: str, why: str) -> Verdict:
     facts = replace(case.facts, lost=True, reason="lost")
-    verdict = _final(case, State.FAILED, rule, f"lost: {why}", facts)
-    return replace(verdict, actions=(Revoke(case.view.job), *verdict.actions))
+    return _fenced(case, _final(case, State.FAILED, rule, f"lost: {why}", facts))
+
+
+def _fenced(case: Case, verdict: Verdict) -> Verdict:
+    """A final verdict without an exit record: nothing may start behind it. A claim by a start stands for good."""
+    if case.claimed or case.evidence.claim == wire.C_REVOKED:
+        return replace(verdict, retry_safe=True)
+    return replace(verdict, actions=(*_revoke(case.view.job), *verdict.actions))
 
 
 def _blind_doubt(case: Case) -> str:
@@ -373,10 +392,8 @@ def _row_killed(case: Case) -> Verdict | None:
     if not gone and (case.evidence.claim != wire.C_REVOKED or case.started):
         return None
     detail = f"signal {case.facts.signal}" if case.facts.signal else ""
-    verdict = _final(case, State.KILLED, "killed", detail, case.facts, retry_safe=True)
-    if case.started or case.claimed or case.evidence.claim == wire.C_REVOKED:
-        return verdict
-    return replace(verdict, actions=(Revoke(case.view.job), *verdict.actions))
+    verdict = _final(case, State.KILLED, "killed", detail, case.facts)
+    return replace(_fenced(case, verdict), retry_safe=True)
 
 
 def _row_restart(case: Case) -> Verdict | None:
@@ -550,8 +567,7 @@ def _row_submit_ended(case: Case) -> Verdict | None:
 
     def verdict() -> Verdict:
         facts = replace(case.facts, reason=case.reason)
-        made = _final(case, State.SUBMIT_FAILED, "submit-ended", said, facts)
-        return replace(made, actions=(Revoke(case.view.job), *made.actions))
+        return _fenced(case, _final(case, State.SUBMIT_FAILED, "submit-ended", said, facts))
 
     # "COMPLETED" means that it ran after all: its file may be on its way here.
     return verdict() if case.reason else _after_grace(case, f"the queue says {said}, and it never reported", verdict)
@@ -564,8 +580,7 @@ def _row_submit_vanished(case: Case) -> Verdict | None:
     words = _gone_words(case)
 
     def verdict() -> Verdict:
-        made = _final(case, State.SUBMIT_FAILED, "submit-vanished", f"never started; {words}", case.facts)
-        return replace(made, actions=(Revoke(case.view.job), *made.actions))
+        return _fenced(case, _final(case, State.SUBMIT_FAILED, "submit-vanished", f"never started; {words}", case.facts))
 
     return _after_grace(case, words, verdict)
 
@@ -587,8 +602,8 @@ def _row_never_started(case: Case) -> Verdict | None:
     ))
 
 
-def _revoke(job: str) -> tuple[Action, ...]:
-    return Revoke(job), PollAgain(job, 0.0)
+def _revoke(job: str, after: float = 0.0) -> tuple[Action, ...]:
+    return Revoke(job), PollAgain(job, after)
 
 
 def _row_settle(case: Case) -> Verdict | None:
@@ -635,24 +650,41 @@ def _guard(case: Case, verdict: Verdict) -> Verdict:
         return replace(case.seen, rule="late-answer")
     if _may_revise(case, verdict):
         return replace(verdict, revised=True)
-    if verdict.rule == "revoked" and not view.retry_safe:
+    if verdict.rule == "grace" and _provisional(case):
+        return verdict
+    if case.evidence.claim == wire.C_REVOKED or (view.facts.lost and case.claimed):
         return replace(keep(view, view.rule), retry_safe=True)
     shows = case.presence in (WAITING, ACTIVE) and (case.exit is None or case.presence == WAITING)
     if view.state is State.SUCCEEDED or not shows:
-        return keep(view, view.rule or "final")
-    contradicted = keep(view, "final", f"declared {view.state}, but the host still has something of it")
-    return replace(contradicted, actions=(PollAgain(view.job, 2 * GRACE),))
+        return replace(keep(view, view.rule or "final"), actions=_fencing(view))
+    doubt = f"declared {view.state}, but the host still has something of it"
+    return replace(keep(view, "final", doubt), actions=_fencing(view) or (PollAgain(view.job, FENCE_AGAIN),))
 
 
 def _may_revise(case: Case, verdict: Verdict) -> bool:
-    """Whether a final state gives way: lost or submit-failed to an exit record, failed to a restart by the queue."""
+    """Whether a final state gives way.
+
+    Lost and submit-failed to an exit record, failed to a restart by the queue, and a submit-failed that was not fenced
+    yet to a claim: the revocation was refused, because the job did start.
+    """
     view = case.view
-    if view.state not in (State.FAILED, State.SUBMIT_FAILED) or not case.usable or not can(view.state, verdict.state):
+    if view.state not in (State.FAILED, State.SUBMIT_FAILED) or not can(view.state, verdict.state):
+        return False
+    if _provisional(case):
+        return verdict.state is not State.SUBMIT_FAILED
+    if not case.usable:
         return False
     fresh = case.facts.attempts > max(view.facts.attempts, view.facts.superseded)
-    if verdict.rule in ("succeeded", "failed", "signal", "vacated") and case.exit is not None and not verdict.facts.lost:
-        never_ran = view.state is State.SUBMIT_FAILED or view.facts.lost
-        return never_ran or fresh
+    if verdict.rule in _BY_RECORD and case.exit is not None and not verdict.facts.lost:
+        return view.state is State.SUBMIT_FAILED or view.facts.lost or fresh
     if verdict.rule in ("restart", "requeued"):
         return True
     return verdict.rule == "running" and fresh and view.facts.attempts > 0
+
+
+def _provisional(case: Case) -> bool:
+    """A submit-failed that was not fenced, and now turns out to have started."""
+    return case.view.state is State.SUBMIT_FAILED and not case.view.retry_safe and case.claimed
+
+
+_BY_RECORD = ("succeeded", "failed", "signal", "vacated")

@@ -174,7 +174,7 @@ def _lost(view: JobView, seen: Verdict) -> Verdict:
     facts = replace(seen.facts, lost=True, reason="lost")
     return replace(
         clear(seen), state=State.FAILED, rule="lost-restart", detail=text, facts=facts,
-        actions=(Revoke(view.job), Retrieve(view.job)),
+        actions=(Revoke(view.job), PollAgain(view.job, 0.0), Retrieve(view.job)),
     )
 
 
