@@ -190,6 +190,8 @@ def _details(text: str) -> "dict[str, base.Seen]":
             if name.strip() == base.VARIABLE:
                 token = token or base.labelled(base.LABEL + value.strip())
         reason = _tag(block, "QIM_message") or _tag(block, "MES_message")
+        if reason.startswith("There are no messages"):
+            reason = ""
         facts.setdefault(number, base.Seen(
             number, "unknown", "", base.one_line(reason)[:300], token, _tag(block, "JB_job_name"),
             base.epoch(_tag(block, "JB_submission_time")),

@@ -72,7 +72,7 @@ _TIMES = (("SLURM_TIME_FORMAT", "%s"),)
 _FORMAT = "%i|%T|%r|%V|%k|%j"
 _HEADER = "JOBID|STATE|REASON|"
 _SQUEUE = [*_UNFILTERED, "squeue", "--all", "--states=all", "--format=" + _FORMAT]
-_SACCT = ["sacct", "--parsable2", "--allocations", "--format=JobID,State,ExitCode,Submit,Reason,JobName"]
+_SACCT = ["sacct", "--parsable2", "--allocations", "--format=JobID,State,ExitCode,Submit,JobName"]
 
 _LIMIT = re.compile(
     r"(?:QOS|Assoc)\w*Submit\w*Limit|unable to accept job, sleeping and retrying|MaxJobCount", re.I
@@ -223,13 +223,11 @@ def _squeue_rows(lines: "list[str]") -> "list[base.Seen]":
 def _sacct_rows(out: str) -> "list[base.Seen]":
     rows = []
     for line in out.split("\n"):
-        parts = line.split("|", 5)
-        if len(parts) == 6 and re.match(r"[0-9]", parts[0]):
-            native, word, exit_code, submitted, reason, name = parts
-            said = [] if reason in ("", "None") else [reason]
-            if exit_code not in ("", "0:0"):
-                said.append(_exit_text(exit_code))
-            reason = ", ".join(said)
+        parts = line.split("|", 4)
+        if len(parts) == 5 and re.match(r"[0-9]", parts[0]):
+            # Not the field Reason: it still tells why the job once had to wait.
+            native, word, exit_code, submitted, name = parts
+            reason = "" if exit_code in ("", "0:0") else _exit_text(exit_code)
             rows.append(base.Seen(native, _state(word), word, reason, "", name, base.epoch(submitted)))
     return rows
 

@@ -1,0 +1,42 @@
+"""A lab host with atd."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from .hosts import BATCH_COMMANDS, Lab, wait_until
+
+
+class AtHost:
+    """``head`` is the host."""
+
+    def __init__(self, lab: Lab, name: str = "atbox") -> None:
+        hidden = [command for command in BATCH_COMMANDS if not command.startswith("at")]
+        self.head = lab.host(name, hide=hidden)
+        self.head.at_boot(self._boot)
+
+    def _boot(self) -> None:
+        self.head.run(["sh", "-c", "rm -f /etc/at.allow; mkdir -p /var/spool/cron/atjobs /var/spool/cron/atspool; "
+                       "chown daemon: /var/spool/cron/atjobs /var/spool/cron/atspool; chmod 1770 /var/spool/cron/at*; "
+                       "touch /var/spool/cron/atjobs/.SEQ; chown daemon: /var/spool/cron/atjobs/.SEQ; "
+                       "chmod 600 /var/spool/cron/atjobs/.SEQ"], user=None)
+        self.start_queue()
+
+    def start_queue(self) -> None:
+        """Start atd."""
+        self.head.daemon(["/usr/sbin/atd"])
+        wait_until(lambda: self.head.processes("atd"), "atd runs")
+
+    def stop_queue(self) -> None:
+        """There is no atd; at takes jobs all the same."""
+        self.head.kill("atd", "TERM")
+
+    @contextlib.contextmanager
+    def queue_stopped(self) -> Iterator[None]:
+        """As long as this lasts, there is no atd."""
+        self.stop_queue()
+        try:
+            yield
+        finally:
+            self.start_queue()
