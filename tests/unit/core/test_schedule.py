@@ -1,0 +1,72 @@
+"""When to poll, whom to submit."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobmgr.core.schedule import Intervals, Polled, admit, by_host, entry, next_poll, soonest
+from jobmgr.core.states import ACTIVE, State
+
+S = State
+LISTS = Intervals(execution=(30.0, 60.0, 300.0), queued=(60.0,), minimum=10.0)
+
+
+def test_the_last_interval_repeats() -> None:
+    due = [next_poll(Polled(S.RUNNING, 1000.0, polls=n), LISTS) for n in range(5)]
+    assert due == [1030.0, 1060.0, 1300.0, 1300.0, 1300.0]
+    assert entry((), 3) == 60.0
+
+
+def test_queued_jobs_have_intervals_of_their_own() -> None:
+    for state in (S.SUBMITTED, S.SUBMIT_UNKNOWN, S.SUBMITTING):
+        assert next_poll(Polled(state, 1000.0), LISTS) == 1060.0
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - ACTIVE))
+def test_what_is_not_active_is_not_polled(state: State) -> None:
+    assert next_poll(Polled(state, 1000.0), LISTS) is None
+
+
+def test_no_poll_comes_sooner_than_the_minimum() -> None:
+    often = Intervals((1.0,), (1.0,), 10.0)
+    assert next_poll(Polled(S.RUNNING, 1000.0), often) == 1010.0
+    assert next_poll(Polled(S.RUNNING, 1000.0, start_time=0.0, time_limit=999.0 - 60.0 + 3.0), often) == 1010.0
+
+
+def test_errors_back_off_with_jitter() -> None:
+    assert next_poll(Polled(S.RUNNING, 1000.0, errors=1), LISTS) == 1010.0
+    assert next_poll(Polled(S.RUNNING, 1000.0, errors=4), LISTS, jitter=1.0) == 1150.0
+    assert next_poll(Polled(S.RUNNING, 1000.0, errors=1), Intervals(minimum=180.0)) == 1180.0
+
+
+def test_the_time_limit_is_followed_closely() -> None:
+    slow = Intervals((3600.0,), (60.0,), 10.0)
+    at = []
+    last = 0.0
+    for _ in range(5):
+        due = next_poll(Polled(S.RUNNING, last, start_time=0.0, time_limit=1000.0), slow)
+        assert due is not None
+        at.append(due)
+        last = due
+    assert at == [1060.0, 1180.0, 1600.0, 2020.0, 2440.0]
+
+
+def test_the_time_limit_is_told_by_the_hosts_clock() -> None:
+    slow = Intervals((3600.0,), (60.0,), 10.0)
+    polled = Polled(S.RUNNING, 0.0, start_time=500.0, time_limit=1000.0, clock_offset=500.0)
+    assert next_poll(polled, slow) == 1060.0
+
+
+def test_soonest() -> None:
+    assert (soonest(1.0, None), soonest(None, 2.0), soonest(3.0, 2.0), soonest(None, None)) == (1.0, 2.0, 2.0, None)
+
+
+def test_batches_are_one_for_each_host() -> None:
+    assert by_host(["a1", "b1", "a2"], lambda name: name[0]) == {"a": ["a1", "a2"], "b": ["b1"]}
+
+
+def test_a_full_platform_holds_up_only_its_own() -> None:
+    ready = ["a1", "a2", "b1", "c1", "a3"]
+    admitted, waiting = admit(ready, lambda name: name[0], {"a": 1}, {"a": 2, "b": None}, held={"c"})
+    assert admitted == ["a1", "b1"]
+    assert waiting == [("a2", "a has 2 jobs (max_submit)"), ("c1", "c is held"), ("a3", "a has 2 jobs (max_submit)")]
