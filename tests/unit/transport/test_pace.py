@@ -1,0 +1,199 @@
+"""New connections per second, backoff, and places on a connection."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobmgr.errors import (
+    AuthenticationError,
+    ConnectError,
+    ConnectionLost,
+    ConnectTimeout,
+    HostKeyError,
+    UnsupportedError,
+)
+from jobmgr.transport.base import Completed, Hold, OnChunk
+from jobmgr.transport.environment import for_ssh, scrubbed
+from jobmgr.transport.pace import PER_SECOND, reserve, wait_for_turn
+from jobmgr.transport.retrying import Retrying, delay
+from jobmgr.transport.sessions import NoSession, Patience, SessionGate
+
+times = st.floats(min_value=0, max_value=1e6)
+
+
+@given(st.lists(times, min_size=1, max_size=60))
+def test_never_more_than_eight_starts_within_a_second(arrivals: list[float]) -> None:
+    latest: tuple[float, ...] = ()
+    starts = []
+    for now in sorted(arrivals):
+        latest, start = reserve(latest, now)
+        assert start >= now
+        starts.append(start)
+    assert starts == sorted(starts)
+    for first, ninth in zip(starts, starts[PER_SECOND:], strict=False):
+        assert ninth - first >= 1 - 1e-6
+
+
+@given(st.lists(times, max_size=PER_SECOND - 1), times)
+def test_the_first_eight_do_not_wait(latest: list[float], now: float) -> None:
+    assert reserve(latest, now)[1] == now
+
+
+def test_times_of_another_boot_are_forgotten() -> None:
+    latest, start = reserve([1e9] * 20, 5.0)
+    assert start == 5.0
+    assert latest == (5.0,)
+
+
+def test_what_is_no_time_is_ignored(tmp_path: Path) -> None:
+    wait_for_turn(str(tmp_path), "h:22")
+    (file,) = tmp_path.iterdir()
+    file.write_text("garbage 1.0 x")
+    wait_for_turn(str(tmp_path), "h:22")
+    assert len(file.read_text().split()) == 2
+    assert os.stat(file).st_mode & 0o077 == 0
+
+
+def test_each_sshd_has_its_own_pace(tmp_path: Path) -> None:
+    for port in range(3):
+        wait_for_turn(str(tmp_path), f"h:{port}")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+# retrying ---------------------------------------------------------------------------------------------
+
+
+class Flaky:
+    """A transport that fails to connect with each of ``failures`` in turn, then works."""
+
+    name = "flaky"
+    host = "wizard"
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.connects = 0
+        self.runs = 0
+        self.closed = False
+
+    def connect(self) -> None:
+        self.connects += 1
+        if self.failures:
+            raise self.failures.pop(0)
+
+    def run(
+        self,
+        command: str,
+        stdin: bytes = b"",
+        hold: Hold | None = None,
+        idle_timeout: float = 60.0,
+        on_chunk: OnChunk | None = None,
+    ) -> Completed:
+        self.runs += 1
+        raise ConnectionLost("may have arrived")
+
+    def rsync_shell(self) -> list[str] | None:
+        return ["x"]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_connection_failures_are_repeated_with_growing_pauses() -> None:
+    pauses: list[float] = []
+    flaky = Flaky(ConnectError("1"), ConnectTimeout("2"))
+    Retrying(flaky, attempts=4, sleep=pauses.append, chance=lambda: 1.0).connect()
+    assert flaky.connects == 3
+    assert pauses == [0.5, 1.0]
+
+
+def test_the_last_failure_is_raised() -> None:
+    flaky = Flaky(ConnectError("1"), ConnectError("2"), ConnectError("3"))
+    with pytest.raises(ConnectError, match="2"):
+        Retrying(flaky, attempts=2, sleep=lambda _: None).connect()
+
+
+@pytest.mark.parametrize("error", [AuthenticationError, HostKeyError, UnsupportedError])
+def test_what_a_person_must_solve_is_not_repeated(error: type[ConnectError]) -> None:
+    flaky = Flaky(error("no"))
+    with pytest.raises(error):
+        Retrying(flaky, attempts=9, sleep=lambda _: None).connect()
+    assert flaky.connects == 1
+
+
+def test_a_request_that_may_have_arrived_is_not_repeated() -> None:
+    flaky = Flaky()
+    with pytest.raises(ConnectionLost):
+        Retrying(flaky, attempts=9, sleep=lambda _: None).run("x")
+    assert flaky.runs == 1
+
+
+def test_the_rest_is_handed_through() -> None:
+    flaky = Flaky()
+    patient = Retrying(flaky)
+    assert (patient.name, patient.host, patient.rsync_shell()) == ("flaky", "wizard", ["x"])
+    patient.close()
+    assert flaky.closed
+
+
+@given(st.integers(0, 50), st.floats(0, 0.999))
+def test_pauses_are_bounded_and_spread(attempt: int, chance: float) -> None:
+    pause = delay(attempt, 0.5, 10.0, chance)
+    full = min(10.0, 0.5 * 2**attempt)
+    assert full / 2 <= pause <= full
+
+
+# sessions -----------------------------------------------------------------------------------------------
+
+
+def test_a_full_gate_lets_the_next_in_when_one_leaves() -> None:
+    gate = SessionGate(1)
+    with gate.session(0):
+        with pytest.raises(NoSession), gate.session(0):
+            pass
+        waiting = threading.Thread(target=pass_through, args=(gate, passed := threading.Event()))
+        waiting.start()
+        assert not passed.is_set()
+    assert passed.wait(20)
+    waiting.join(20)
+    assert gate.open == 0
+
+
+def pass_through(gate: SessionGate, passed: threading.Event) -> None:
+    with gate.session(20):
+        passed.set()
+
+
+def test_a_refusal_lowers_the_limit_but_never_below_one() -> None:
+    gate = SessionGate(8)
+    with gate.session(0), gate.session(0), gate.session(0):
+        gate.refused()
+    assert gate.limit == 2
+    with gate.session(0):
+        gate.refused()
+        gate.refused()
+    assert gate.limit == 1
+
+
+def test_patience_ends() -> None:
+    assert Patience(0).pause() is False
+    assert Patience(0.01).pause() is True
+
+
+# environment ----------------------------------------------------------------------------------------------
+
+
+def test_own_variables_are_scrubbed() -> None:
+    assert scrubbed({"JOBMGR_TOKEN": "x", "PATH": "/bin"}) == {"PATH": "/bin"}
+
+
+def test_an_ssh_that_must_not_ask_cannot_ask() -> None:
+    found = for_ssh(
+        {"DISPLAY": ":0", "SSH_ASKPASS": "x", "SSH_TTY": "t", "SSH_AUTH_SOCK": "s", "JOBMGR_X": ""}
+    )
+    assert found == {"SSH_AUTH_SOCK": "s", "SSH_ASKPASS_REQUIRE": "never"}
