@@ -39,11 +39,15 @@ class Options:
 
     @classmethod
     def of(cls, args: argparse.Namespace, environ: Mapping[str, str]) -> Options:
-        """Options win over the environment; an empty variable counts as absent."""
+        """Options win over the environment; an empty variable counts as absent.
+
+        A job that runs on the controller itself and calls jobmgr means the run root that it belongs to.
+        """
         paths = {
             name: getattr(args, name, None) or environ.get(variable) or None
             for name, variable in VARIABLES.items()
         }
+        paths["run_root"] = paths["run_root"] or _run_root_of_job(environ.get("JOBMGR_SUITE_DIR", ""))
         return cls(
             **paths,
             json=getattr(args, "json", False),
@@ -170,6 +174,13 @@ class Context:
         told = progress.told_by(event)
         if told and (isinstance(event, events.Trouble) or not self.options.quiet):
             self.complain(told)
+
+
+def _run_root_of_job(suite_dir: str) -> str | None:
+    """The folder above a run directory, if the run's store is in it, as it is only on the controller."""
+    if suite_dir and os.path.isfile(os.path.join(suite_dir, ".service", "suite.db")):
+        return os.path.dirname(os.path.abspath(suite_dir))
+    return None
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -7,7 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -27,12 +27,9 @@ platforms:
   wizard:
     hosts: [wizard]
   localhost:
-    # For the task that calls jobmgr itself: the program, and which runs, platforms and hosts are meant.
+    # The task master calls jobmgr itself.
     environment:
       PATH: {path}
-      JOBMGR_RUN_ROOT: {run_root}
-      JOBMGR_PLATFORMS: {platforms}
-      JOBMGR_SSH_CONFIG: {ssh_config}
 """
 
 
@@ -87,28 +84,21 @@ class Stage:
         home = Path(places["home"])
         self.host_home = Path(places["host_home"])
         self.run_root = home / "jobmgr-run"
-        program = directory / "bin" / "jobmgr"
-        program.parent.mkdir()
-        program.write_text(_program())
-        program.chmod(0o700)
         platforms = directory / "platforms.yaml"
-        path = f"{program.parent}:{os.environ.get('PATH', os.defpath)}"
         settings = {
-            "path": path,
-            "run_root": str(self.run_root),
-            "platforms": str(platforms),
-            "ssh_config": places["ssh_config"],
-        }
-        platforms.write_text(PLATFORMS.format(**{key: json.dumps(value) for key, value in settings.items()}))
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOBMGR_")}
-        self._environment = {
-            **inherited,
             "HOME": str(home),
-            "PATH": path,
             "JOBMGR_RUN_ROOT": str(self.run_root),
             "JOBMGR_PLATFORMS": str(platforms),
             "JOBMGR_SSH_CONFIG": places["ssh_config"],
+            "PYTHONPATH": _python_path(),
         }
+        program = directory / "bin" / "jobmgr"
+        program.parent.mkdir()
+        program.write_text(_program(settings))
+        program.chmod(0o700)
+        platforms.write_text(PLATFORMS.format(path=json.dumps(f"{program.parent}:$PATH")))
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("JOBMGR_")}
+        self._environment = {**inherited, **settings}
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -144,7 +134,7 @@ class Stage:
         options = ["--json"] if self._context.json else []
         child = subprocess.Popen(
             [sys.executable, "-m", "jobmgr", *options, "--color", self._context.options.color, *words],
-            env={**self._environment, "PYTHONPATH": _python_path()},
+            env=self._environment,
         )
         try:
             code = child.wait()
@@ -172,10 +162,10 @@ def _ended(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def _program() -> str:
-    """The text of a program ``jobmgr`` that is this very one."""
-    python, path = shlex.quote(sys.executable), shlex.quote(_python_path())
-    return f'#!/bin/sh\nPYTHONPATH={path} exec {python} -m jobmgr "$@"\n'
+def _program(settings: Mapping[str, str]) -> str:
+    """The text of a program ``jobmgr`` that is this very one, on this stage."""
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+    return f'#!/bin/sh\n{exports}exec {shlex.quote(sys.executable)} -m jobmgr "$@"\n'
 
 
 def _python_path() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobmgr.cli import arguments, dry_run
@@ -66,7 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--param", dest="params", metavar="m=1..9", action="append", default=[], type=arguments.pair,
-        help="one job for each value; several make a product",
+        help="one job for each value (m=1..9, or m=a,b); several names make a product",
     )  # fmt: skip
     parser.add_argument("--wait", action="store_true", help="return when it has ended, with its exit code")
     parser.add_argument("--dry-run", action="store_true", help="show the job file, submit nothing")
@@ -93,8 +94,16 @@ def _options(args: argparse.Namespace) -> dict[str, object]:
         "time_limit": args.time_limit,
         "env": dict(args.env),
         "directives": args.directives,
-        "parameters": dict(args.params),
+        "parameters": _parameters(args.params),
     }
+
+
+def _parameters(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """``m=1..3``, ``m=a,b``, or the same name again: all its values, in order."""
+    found: dict[str, list[str]] = {}
+    for name, words in pairs:
+        found.setdefault(name, []).extend(words.split(","))
+    return found
 
 
 def _told(session: Session, jobs: list[Job], context: Context) -> None:

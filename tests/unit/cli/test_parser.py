@@ -116,3 +116,14 @@ def test_options_win_over_the_environment_and_empty_is_absent() -> None:
 def test_a_path_is_no_name_of_a_run(word: str) -> None:
     with pytest.raises(UsageError, match="the name of a run"):
         arguments.name_only(word)
+
+
+def test_a_job_on_the_controller_means_its_own_run_root(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "suitex"
+    (run / ".service").mkdir(parents=True)
+    environment = {"JOBMGR_SUITE_DIR": str(run)}
+    assert Options.of(parsed("status"), environment).run_root is None
+    (run / ".service" / "suite.db").write_text("")
+    assert Options.of(parsed("status"), environment).run_root == str(tmp_path / "runs")
+    assert Options.of(parsed("status", "--run-root", "/r"), environment).run_root == "/r"
+    assert Options.of(parsed("status"), {**environment, "JOBMGR_RUN_ROOT": "/e"}).run_root == "/e"
