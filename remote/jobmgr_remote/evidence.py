@@ -74,14 +74,14 @@ class Looker(object):
         token = item.get("token", "")
         main, size, others, elements = None, 0, [], []
         for name in names:
-            if not name.startswith(layout.STATUS_FILE) or name.endswith(".tmp"):
+            if not is_status_name(name):
                 continue
             data, length = read_bounded(folder + "/" + name)
             suffix = name[len(layout.STATUS_FILE) + 1:]
             size += length
             if not suffix:
                 main = status.parse(data)
-            elif name.startswith(layout.STATUS_FILE + "."):
+            else:
                 _add_parsed(data, elements if suffix.isdigit() else others)
         if main is None:
             return wire.NO_FILE
@@ -100,6 +100,16 @@ class Looker(object):
         return wire.FileEvidence(
             wire.FILE_OK, size, dict(main.facts), main.messages[seen:], len(main.messages), main.attempts, "",
         )
+
+    def status_size(self, item: dict) -> int:
+        """The size that :meth:`file` would tell, without reading; 0 if there is nothing."""
+        folder = self.run_dir + "/" + layout.job_dir(item["job"])
+        try:
+            return sum(
+                os.stat(folder + "/" + name).st_size for name in os.listdir(folder) if is_status_name(name)
+            )
+        except OSError:
+            return 0
 
     def _with_rescued(self, main: status.Status, token: str) -> status.Status:
         data, _ = read_bounded(self.host.in_home(layout.HOST_RESCUE) + "/" + token)  # type: ignore[attr-defined]
@@ -164,30 +174,35 @@ class Looker(object):
     def first_look(self, item: dict) -> wire.Evidence:
         """Evidence without the queue: file, claim, process, spool, small files."""
         token = item["token"]
-        file = self.file(item)
-        claim = self.claim(token)
         runner = item.get("runner") or runners.BACKGROUND
-        process = wire.P_NOT_ASKED
-        if not runner_shares_status(runner) and file.state != wire.FILE_FOREIGN:
-            process = self.process(item, file.facts, claim)
-            if process in NOT_THERE:  # it may have started or ended between the looks
-                file, claim = self.file(item), self.claim(token)
-                process = self.process(item, file.facts, claim)
-                if process in NOT_THERE and status.EXIT not in file.facts:
-                    file = self.file(item)
-        spool = self.spool_state(token) if runner == runners.BACKGROUND else wire.S_NONE
+        file, claim, process = self._file_and_process(item, runner_shares_status(runner))
+        native_id = item.get("native_id") or fence.read_native_id(self.run_dir, token)
+        started = claim.state == wire.C_STARTED or status.ATTEMPT in file.facts
         return wire.Evidence(
-            item["job"], token, file, wire.NO_QUEUE, process, claim.state,
-            item.get("native_id") or fence.read_native_id(self.run_dir, token),
-            fence.is_known(self.run_dir, token) or (file.state != wire.FILE_OK and token in self.journal),
-            fence.has_kill_mark(self.run_dir, token), spool, wire.NO_FOUND, None,
+            item["job"], token, file, wire.NO_QUEUE, process, claim.state, native_id,
+            bool(native_id) or started or token in self.journal, fence.has_kill_mark(self.run_dir, token),
+            self.spool_state(token) if runner == runners.BACKGROUND else wire.S_NONE, wire.NO_FOUND, None,
         )
+
+    def _file_and_process(self, item: dict, shared: bool) -> "tuple[wire.FileEvidence, fence.Claim, str]":
+        """After a process that is not there the file is read again, until two readings agree."""
+        file, claim = self.file(item), self.claim(item["token"])
+        if shared or file.state == wire.FILE_FOREIGN:
+            return file, claim, wire.P_NOT_ASKED
+        while True:
+            process = self.process(item, file.facts, claim)
+            if process not in NOT_THERE or status.EXIT in file.facts:
+                return file, claim, process
+            before = (file, claim)
+            file, claim = self.file(item), self.claim(item["token"])
+            if (file, claim) == before:
+                return file, claim, process
 
     def look(self, items: "list[dict]", progress: object) -> "list[wire.Evidence]":
         """All evidence, in the order of the items; a queue is asked once for all of its jobs."""
         found = []
         for item in items:
-            found.append(self._guarded(item))
+            found.append(self.safe_look(item))
             progress()  # type: ignore[operator]
         by_runner = {}  # type: dict[str, list[int]]
         for position, item in enumerate(items):
@@ -202,7 +217,8 @@ class Looker(object):
                 found[position] = found[position]._replace(found=self._found_here(item, found[position]))
         return found
 
-    def _guarded(self, item: dict) -> wire.Evidence:
+    def safe_look(self, item: dict) -> wire.Evidence:
+        """:meth:`first_look`, with what goes wrong as evidence."""
         try:
             return self.first_look(item)
         except Exception as error:  # one bad job never affects another
@@ -270,6 +286,13 @@ class Looker(object):
         if evidence.spool != wire.S_NONE:
             return wire.Found(wire.FOUND_ID, "", "", busy)
         return wire.Found(wire.FOUND_ABSENT, "", "", busy)
+
+
+def is_status_name(name: str) -> bool:
+    """``job.status``, ``job.status.HOSTNAME`` or ``job.status.INDEX``."""
+    if not name.startswith(layout.STATUS_FILE):
+        return False
+    return name == layout.STATUS_FILE or name[len(layout.STATUS_FILE)] == "." and not name.endswith(".tmp")
 
 
 def read_bounded(path: str) -> "tuple[bytes, int]":

@@ -33,11 +33,6 @@ def token_file(run_dir: str, token: str, name: str) -> str:
     return run_dir + "/" + layout.token_dir(token) + "/" + name
 
 
-def is_known(run_dir: str, token: str) -> bool:
-    """Whether this host has met the token: its folder is there. (The journal may know it all the same.)"""
-    return os.path.isdir(run_dir + "/" + layout.token_dir(token))
-
-
 # --- claims ----------------------------------------------------------------------------------------
 
 
@@ -144,14 +139,16 @@ def journal_lock(run_dir: str) -> Lock:
 
 
 def read_journal(run_dir: str) -> "dict[str, Entry]":
-    """The latest entry of each token. A line that is torn or not understood is left out."""
+    """The latest entry of each token that has not been released. A line that is torn or not understood is left out."""
     found = {}
     try:
         with open(run_dir + "/" + layout.JOURNAL_FILE, "rb") as file:
             for raw in file:
                 entry = parse_entry(raw)
-                if entry is not None:
+                if entry is not None and entry.pid:
                     found[entry.token] = entry
+                elif entry is not None:
+                    found.pop(entry.token, None)
     except (FileNotFoundError, NotADirectoryError):
         pass
     return found
@@ -191,6 +188,23 @@ def append_journal(run_dir: str, entries: "list[Entry]") -> None:
     finally:
         os.close(fd)
     sync_folder(os.path.dirname(path))
+
+
+def release(run_dir: str, jobs: "list[tuple[str, str, str]]") -> None:
+    """Note that these (token, job, runner) were certainly not queued. Without it they are merely in doubt; so no error counts."""
+    if not jobs:
+        return
+    data = "".join(format_entry(Entry(token, job, runner, time.time(), 0, "-", "-", "-")) for token, job, runner in jobs)
+    try:
+        fd = os.open(run_dir + "/" + layout.JOURNAL_FILE, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        write_all(fd, data.encode())
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
 
 
 def sync_folder(path: str) -> None:

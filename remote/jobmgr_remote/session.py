@@ -255,7 +255,7 @@ def _serve(verb: str, stdin: object, reply: Reply) -> None:
         wire.PROTOCOL, __version__, time.time(), host.instance, host.hostname, host.user, host.run_dir,
         host.run_state, "%d.%d.%d" % sys.version_info[:3],
     ))
-    check_state(verb, host)
+    check_state(verb, host, bool(request.options.get("dry_run")))
     check_owner(verb, host)
     reply.start_beating()
     module = __import__("jobmgr_remote.commands." + verb.replace("-", "_"), fromlist=["run"])
@@ -324,12 +324,26 @@ def run_state(host: Host) -> str:
     return RUN_ABSENT if os.path.isdir(host.root) else RUN_UNMOUNTED
 
 
-def check_state(verb: str, host: Host) -> None:
-    """Refuse what cannot be done without this run's directory."""
+def check_state(verb: str, host: Host, dry: bool = False) -> None:
+    """Refuse what cannot be done without this run's directory (a dry run of a submit can)."""
     if host.run_state == RUN_FOREIGN and verb != wire.JOBS_POLL:
         raise Refused(wire.E_FOREIGN, "%s belongs to another run" % host.run_dir)
-    if host.run_state != RUN_OK and verb in NEED_RUN:
+    if host.run_state != RUN_OK and verb in NEED_RUN and not (dry and verb == wire.JOBS_SUBMIT):
         raise Refused(wire.E_NOT_FOUND, "run directory not initialised: %s" % host.run_dir)
+
+
+def check_item(item: dict) -> dict:
+    """The keys by which every verb knows a job. Raises ValueError, with a text for the user, for what cannot be one."""
+    layout.split_job_id(item.get("job", ""))
+    if not layout.is_token(item.get("token")):
+        raise ValueError("not a token: %r" % (item.get("token"),))
+    for key in ("runner", "native_id", "work_dir", "instance"):
+        value = item.get(key) or ""
+        if not isinstance(value, str) or len(value) > 4096 or any(c < " " for c in value):
+            raise ValueError("%s: not a text: %r" % (key, value))
+    if item.get("work_dir"):
+        layout.check_relative(item["work_dir"])
+    return item
 
 
 def read_owner(host: Host) -> dict:

@@ -7,7 +7,7 @@
     slots/NUMBER         a slot: PID START
     slots/NUMBER.PID.last     end of that slot. Empty: it has closed its door; with content: it must look once more
     slots/NUMBER.PID.retire   that slot shall end after its job
-    slots/NUMBER.PID.orphans  processes that earlier jobs have left to that slot: PID START PGID SID, one per line
+    slots/NUMBER.PID.orphans  processes that earlier jobs have left to that slot: PID START PGID SID TOKEN
     max_active           how many jobs may run at once
     lock                 held while slots are counted and started
 
@@ -28,6 +28,8 @@ from jobmgr_remote.session import read_small, write_all, write_beside
 Queued = namedtuple("Queued", "run_dir job token login")
 #: A registered slot. ``ending``: it has closed its door.
 Slot = namedtuple("Slot", "number pid start ending")
+#: A process that an earlier job has left to a slot; ``token`` is that job's.
+Left = namedtuple("Left", "pid start pgid sid token")
 #: What is in the spool: entry name -> "PID START" of its slot, "" if nobody has taken it.
 #: ``by_token``: token -> entry name.
 Content = namedtuple("Content", "entries by_token")
@@ -140,13 +142,13 @@ class Spool(object):
         except OSError:
             return False
 
-    def orphans(self, slot: Slot) -> "list[tuple[int, str, int, int]]":
-        """Processes that earlier jobs have left to a slot: (pid, start, process group, session)."""
+    def orphans(self, slot: Slot) -> "list[Left]":
+        """Processes that earlier jobs have left to a slot."""
         found = []
         for row in read_small(self._mark(slot.number, slot.pid, "orphans"), 1 << 20).splitlines():
             words = row.split()
-            if len(words) == 4 and words[0].isdigit() and words[2].isdigit() and words[3].isdigit():
-                found.append((int(words[0]), words[1], int(words[2]), int(words[3])))
+            if len(words) == 5 and words[0].isdigit() and words[2].isdigit() and words[3].isdigit():
+                found.append(Left(int(words[0]), words[1], int(words[2]), int(words[3]), words[4]))
         return found
 
     def set_max_active(self, number: "int | None") -> None:
@@ -355,7 +357,8 @@ def _age(path: str) -> float:
 
 
 def _exists(pid: str) -> bool:
-    return pid.isdigit() and proc.look(int(pid)) is not None
+    found = proc.look(int(pid)) if pid.isdigit() else None
+    return found is not None and found.state not in proc.DEAD_STATES
 
 
 def _unlink(path: str) -> None:

@@ -16,6 +16,8 @@ unset JOBMGR_SERVICE
 # Finished entries are removed when there are so many, or when nothing is left to do.
 SWEEP_AT=100
 
+declare -A left=()
+
 # Take an entry, against all other slots: whoever creates the file has it.
 # Globals: SPOOL START. Arguments: ENTRY. Returns: 0 if it is ours now.
 take() {
@@ -27,26 +29,27 @@ take() {
 }
 
 # Write down which processes earlier jobs have left to this slot (it is their subreaper), so that nobody takes them for
-# processes of the next job: one line `PID START PGID SID` each.
-# Globals: ME. Arguments: none. Returns: 0.
+# processes of the next job: one line `PID START PGID SID TOKEN` each, TOKEN being that of the job that left them.
+# Globals: ME left previous. Arguments: none. Returns: 0.
 note_orphans() {
-    local child stat children='' notes='' fields
+    local child children='' stat fields key
+    local -A now=()
     { read -r children <"/proc/$$/task/$$/children"; } 2>/dev/null
-    if [[ -z $children ]]; then
-        [[ ! -e $ME.orphans ]] || : >"$ME.orphans"
-        return 0
-    fi
+    [[ -n $children || ${#left[@]} -gt 0 ]] || return 0
     for child in $children; do
         { read -r stat <"/proc/$child/stat"; } 2>/dev/null || continue
         read -r -a fields <<<"${stat##*) }"
-        notes+="$child ${fields[19]} ${fields[2]} ${fields[3]}"$'\n'
+        key=$child:${fields[19]}
+        now[$key]=${left[$key]-"$child ${fields[19]} ${fields[2]} ${fields[3]} $previous"}
     done
-    printf '%s' "$notes" >"$ME.orphans"
+    left=()
+    for key in "${!now[@]}"; do left[$key]=${now[$key]}; done
+    printf '%s\n' "${left[@]}" >"$ME.orphans"
 }
 
 # Run the job of an entry that is ours, to its end. The job is a process group of its own (so that `kill 0` in
 # a script reaches its own job alone) and carries its token in its environment from the first moment.
-# Globals: SPOOL. Arguments: ENTRY. Returns: 0.
+# Globals: SPOOL previous. Arguments: ENTRY. Returns: 0.
 run_entry() {
     local run_dir='' job='' token='' login='' logs
     {
@@ -58,6 +61,7 @@ run_entry() {
     logs=$run_dir/log/job/$job
     [[ -f $logs/job ]] || return 0
     note_orphans
+    previous=$token
     set -o monitor
     {
         # shellcheck disable=SC1090
@@ -110,6 +114,7 @@ main() {
     SPOOL=$1 START=$3
     ME=$SPOOL/slots/$2.$$
     finished=()
+    previous=-
     while :; do
         walk
         case $? in

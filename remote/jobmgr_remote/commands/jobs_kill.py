@@ -1,0 +1,166 @@
+"""jobs-kill: many jobs, each with all of its processes.
+
+First a mark, so that nobody retries; then the token is revoked, if nothing has claimed it: such a job can never start. What has
+started is ended: through the queue for a batch system's job, once the queue lists it as ours; by ending.py for the
+processes of this machine, all jobs in one go.
+"""
+
+from jobmgr_remote import evidence, fence, proc, runners, session, status, wire
+from jobmgr_remote.commands import jobs_poll
+from jobmgr_remote.ending import Ending, Target
+from jobmgr_remote.runners import background
+
+GRACE = 10.0
+MAX_GRACE = 600.0
+
+
+class Kill(object):
+    """One job on its way out. ``troubles`` are what could not be done or seen, for humans."""
+
+    def __init__(self, item: dict, before: wire.Evidence) -> None:
+        self.item = item
+        self.token = item["token"]
+        self.before = before
+        self.runner = item.get("runner") or runners.BACKGROUND
+        self.revoked = False
+        self.finished = False
+        self.unknown = False
+        self.ended = False
+        self.troubles = []  # type: list[str]
+
+    def result(self) -> "tuple[str, str]":
+        """(one of wire.K_*, text)"""
+        if self.troubles:
+            return wire.K_COULD_NOT, "; ".join(self.troubles)
+        if self.unknown:
+            return wire.K_NOT_FOUND, "this host has never met the job; it cannot start here any more"
+        if self.finished and not self.ended:
+            return wire.K_FINISHED, ""
+        return wire.K_KILLED, "it had not started" if self.revoked else ""
+
+
+def run(request: wire.Request, reply: object, host: object) -> None:
+    """Answers with one wire.Killed per job, evidence of afterwards included."""
+    spool = background.tend(host, dict(request.options, max_active=None))
+    looker = evidence.Looker(host, spool)
+    items = jobs_poll.checked(request.items, reply)
+    before = [looker.safe_look(item) for item in items]
+    kills = [Kill(item, one) for item, one in zip(items, before)]
+    for kill in kills:
+        _mark_and_revoke(kill, host)
+    spool.withdraw([kill.token for kill in kills if kill.revoked])
+    _cancel(kills, host)
+    _end_processes(kills, looker, request.options, reply)
+    background.tend(host, request.options)
+    looker.forget()
+    after = looker.look([kill.item for kill in kills], reply.progress)  # type: ignore[attr-defined]
+    for kill, one in zip(kills, after):
+        result, text = kill.result()
+        one = jobs_poll.with_files(kill.item, one, host)
+        reply.job(wire.Killed(one.job, one.token, result, text, one))  # type: ignore[attr-defined]
+
+
+def _mark_and_revoke(kill: Kill, host: object) -> None:
+    """Sets ``finished``, ``revoked`` and ``unknown``."""
+    before = kill.before
+    exit_text = before.file.facts.get(status.EXIT, "")
+    kill.finished = bool(exit_text)
+    if exit_text.startswith(status.SUCCEEDED):
+        return
+    if before.file.state == wire.FILE_FOREIGN:
+        kill.troubles.append("the job's directory belongs to another job")
+        return
+    try:
+        if not kill.finished:
+            fence.write_kill_mark(host.run_dir, kill.token, session.utc_now())  # type: ignore[attr-defined]
+        kill.revoked = before.claim == wire.C_REVOKED or fence.revoke(host.run_dir, kill.token)  # type: ignore[attr-defined]
+    except OSError as error:
+        kill.troubles.append(session.os_error_text(error))
+    kill.unknown = kill.revoked and not before.fenced and before.file.state != wire.FILE_OK and not before.native_id
+
+
+# --- through the queue -------------------------------------------------------------------------------
+
+
+def _cancel(kills: "list[Kill]", host: object) -> None:
+    by_runner = {}  # type: dict[str, list[Kill]]
+    for kill in kills:
+        done = kill.finished and kill.before.file.facts[status.EXIT].startswith(status.SUCCEEDED)
+        if kill.runner != runners.BACKGROUND and kill.before.native_id and not done:
+            by_runner.setdefault(kill.runner, []).append(kill)
+    for name, group in by_runner.items():
+        try:
+            _cancel_group(runners.get(name), group)
+        except ValueError as error:
+            for kill in group:
+                kill.troubles.append(str(error))
+
+
+def _cancel_group(runner: object, group: "list[Kill]") -> None:
+    """Ask for the jobs, cancel those that the queue lists as ours."""
+    from jobmgr_remote.runners import base
+
+    command = evidence.command_runner(runner)
+    seen, errors = base.ask(runner, [kill.before.native_id for kill in group], command)
+    ours = {}  # type: dict[str, Kill]
+    for kill in group:
+        queue = evidence.queue_evidence(kill.before, seen, errors)
+        if queue.state == wire.Q_COULD_NOT_ASK:
+            kill.troubles.append("the queue could not be asked: " + queue.error)
+        elif queue.state not in (wire.Q_ABSENT, wire.Q_ENDED, wire.Q_OTHER_JOB):
+            ours[kill.before.native_id] = kill
+            kill.ended = True
+    if ours:
+        for native_id, text in base.kill(runner, list(ours), command).items():
+            if native_id in ours:
+                ours[native_id].troubles.append(text)
+
+
+# --- processes of this machine -----------------------------------------------------------------------
+
+
+def _end_processes(kills: "list[Kill]", looker: evidence.Looker, options: dict, reply: object) -> None:
+    """All jobs in one go; the tokens of jobs that could be revoked are looked for too, in case they are not alone."""
+    by_token = {}  # type: dict[str, Kill]
+    targets = []
+    slots = {slot.pid: slot for slot in looker.spool.live_slots()}  # type: ignore[attr-defined]
+    left = [row for slot in slots.values() for row in looker.spool.orphans(slot)]  # type: ignore[attr-defined]
+    for kill in kills:
+        if evidence.runner_shares_status(kill.runner) or kill.before.file.state == wire.FILE_FOREIGN:
+            continue
+        if kill.finished and kill.before.file.facts[status.EXIT].startswith(status.SUCCEEDED):
+            continue
+        target = _target(kill, looker, slots, left)
+        if target is not None:
+            by_token[kill.token] = kill
+            targets.append(target)
+    grace = options.get("grace")
+    grace = GRACE if grace is None else max(0.0, min(float(grace), MAX_GRACE))
+    ending = Ending(targets, set(slots), reply.progress)  # type: ignore[attr-defined]
+    for token, troubles in ending.run(grace).items():
+        by_token[token].troubles.extend(troubles)
+        by_token[token].ended = by_token[token].ended or token in ending.ended
+
+
+def _target(kill: Kill, looker: evidence.Looker, slots: dict, left: list) -> "Target | None":
+    """Whose processes are to end; None (and a trouble) if the job is on another machine."""
+    claim = looker.claim(kill.token)
+    facts = kill.before.file.facts
+    pid, start = claim.pid, claim.start
+    instance, hostname = claim.instance, claim.hostname
+    if not pid and facts.get(status.PID, "").isdigit():
+        pid, start = int(facts[status.PID]), facts.get(status.START_IDENTITY, "")
+        instance, hostname = facts.get(status.INSTANCE, ""), facts.get(status.HOSTNAME, "")
+    elsewhere = looker.elsewhere(instance, hostname) if pid else ""
+    if elsewhere == wire.P_OTHER_HOST:
+        if not kill.finished:
+            kill.troubles.append("the job runs on %s, and this is %s" % (
+                hostname, looker.host.hostname,  # type: ignore[attr-defined]
+            ))
+        return None
+    if elsewhere or not proc.is_job_process(pid, start, kill.token):
+        return Target(kill.token, 0, "", 0, left)
+    wrapper = proc.look(pid)
+    if wrapper is None:
+        return Target(kill.token, 0, "", 0, left)
+    return Target(kill.token, pid, wrapper.start, wrapper.ppid if wrapper.ppid in slots else 0, left)

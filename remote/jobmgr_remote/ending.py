@@ -1,0 +1,246 @@
+"""Ending the processes of many jobs at once: all of theirs, and nobody else's.
+
+What belongs to a job: its wrapper; what descends from it by parent process; what carries its token in the environment it was
+started with; what shares a session or a process group that the job has made; and what its slot has adopted since the job began
+(a slot is a child subreaper, so ``setsid``, double forks and an emptied environment do not get away). What never belongs
+to it: slots, other jobs' processes, this process, and what jobmgr itself started from inside a job to outlive it
+(``JOBMGR_SERVICE``).
+
+One pass over /proc serves all jobs of a call. First everything is stopped, and looked at again until two looks find nothing
+new, so that a fork storm cannot outrun the list; then TERM and CONT; after the grace KILL, the wrapper last.
+"""
+
+import os
+import time
+from collections import namedtuple
+
+from jobmgr_remote import proc
+
+#: A job whose processes are to end. ``pid``/``start``: its wrapper (0, "" if it is not known). ``slot``: process id of its
+#: slot, 0 if that has gone. ``left``: what earlier jobs have left to the slots (spool.Left).
+Target = namedtuple("Target", "token pid start slot left")
+
+#: Seconds to go on stopping what forks faster than we look.
+STORM = 20.0
+#: Seconds that a wrapper has for its last lines once all else is gone.
+LAST_LINES = 2.0
+#: Seconds after KILL after which a process counts as one that cannot be ended.
+AFTER_KILL = 5.0
+QUIET_LOOKS = 2
+LATE_ROUNDS = 10
+
+
+class Ending(object):
+    """Ends the processes of jobs. ``slots``: the process ids of all live slots."""
+
+    def __init__(self, targets: "list[Target]", slots: "set[int]", progress: object) -> None:
+        self.targets = {target.token: target for target in targets}
+        self.slots = slots
+        self.progress = progress
+        self.owner = {}  # type: dict[tuple[int, str], str]
+        self.members = {}  # type: dict[tuple[int, str], proc.Process]
+        self.troubles = {token: [] for token in self.targets}  # type: dict[str, list[str]]
+        self._marks = {}  # type: dict[tuple[int, str], tuple[str, bool]]
+        self._refused = set()  # type: set[tuple[int, str]]
+        self.ended = set()  # type: set[str]
+
+    def run(self, grace: float) -> "dict[str, list[str]]":
+        """Carry it out. Returns, by token, what could not be ended or seen; ``ended`` then holds the tokens that had processes."""
+        import signal
+
+        if not self.targets:
+            return {}
+        self._stop_all(signal.SIGSTOP)
+        self._signal(self._alive(), signal.SIGTERM)
+        self._signal(self._alive(), signal.SIGCONT)
+        self._wait(self._alive, grace)
+        if self._alive():
+            self._kill(signal)
+        for _ in range(LATE_ROUNDS):  # what a dying wrapper or its scripts have started at the last moment
+            if not self._new_ones():
+                break
+            self._kill(signal)
+        for process in self._alive():
+            self._trouble(process, "pid %d does not end (state %s)" % (process.pid, process.state))
+        return self.troubles
+
+    # --- finding -----------------------------------------------------------------------------------
+
+    def _new_ones(self) -> "list[proc.Process]":
+        """Look at all processes; add what belongs to a target; return what is new."""
+        self.progress()  # type: ignore[operator]
+        table = read_table()
+        new = []
+        for process, token in self._belonging(table):
+            key = (process.pid, process.start)
+            if key not in self.members:
+                new.append(process)
+                self.owner[key] = token
+                self.ended.add(token)
+            self.members[key] = process
+        return new
+
+    def _belonging(self, table: "dict[int, proc.Process]") -> "list[tuple[proc.Process, str]]":
+        found = {}  # type: dict[int, str]
+        marks = {pid: self._mark(process) for pid, process in table.items()}
+        for pid, process in table.items():
+            token = marks[pid][0]
+            if token in self.targets or (pid, process.start) in self.owner:
+                found[pid] = token if token in self.targets else self.owner[pid, process.start]
+        for target in self.targets.values():
+            process = table.get(target.pid)
+            if process is not None and process.start == target.start:
+                found[target.pid] = target.token
+        self._add_adopted(table, marks, found)
+        while self._grow(table, marks, found):
+            pass
+        return [(table[pid], token) for pid, token in found.items() if not self._never(pid)]
+
+    def _never(self, pid: int) -> bool:
+        return pid <= 1 or pid == os.getpid() or pid in self.slots
+
+    def _mark(self, process: proc.Process) -> "tuple[str, bool]":
+        """(token, is a service) of a process, from its first environment that was seen; read once."""
+        key = (process.pid, process.start)
+        mark = self._marks.get(key)
+        if mark is None:
+            data = proc.environment(process.pid)
+            mark = (proc.variable(data, proc.TOKEN_VARIABLE), bool(proc.variable(data, proc.SERVICE_VARIABLE)))
+            if not mark[1]:  # a slot's child shows the slot's environment until it has become the job
+                self._marks[key] = mark
+        return mark
+
+    def _foreign(self, mark: "tuple[str, bool]", token: str) -> bool:
+        """Whether a process says of itself that it is not this job's."""
+        return mark[0] != token and (bool(mark[0]) or mark[1])
+
+    def _add_adopted(self, table: dict, marks: dict, found: "dict[int, str]") -> None:
+        by_slot = {}
+        for target in self.targets.values():
+            wrapper = table.get(target.pid)
+            if target.slot and wrapper is not None and wrapper.start == target.start:
+                by_slot[target.slot] = target
+            for left in target.left:
+                process = table.get(left.pid)
+                if process is not None and (process.start, left.token) == (left.start, target.token):
+                    if not self._foreign(marks[left.pid], target.token):
+                        found.setdefault(left.pid, target.token)
+        for pid, process in table.items():
+            target = by_slot.get(process.ppid)
+            if target is None or pid in found or self._foreign(marks[pid], target.token):
+                continue
+            if not _is_left(process, target):
+                found[pid] = target.token
+
+    def _grow(self, table: dict, marks: dict, found: "dict[int, str]") -> bool:
+        """Add children of what was found, and what shares its sessions and groups; True if there was something."""
+        sessions, groups = self._made(table, found)
+        before = len(found)
+        for pid, process in table.items():
+            if pid in found or self._never(pid):
+                continue
+            token = found.get(process.ppid)
+            if token is not None and process.ppid not in self.slots and not marks[pid][1]:
+                found[pid] = token
+                continue
+            token = sessions.get(process.sid) or groups.get(process.pgid)
+            if token is not None and not self._foreign(marks[pid], token):
+                found[pid] = token
+        return len(found) > before
+
+    def _made(self, table: dict, found: "dict[int, str]") -> "tuple[dict[int, str], dict[int, str]]":
+        """Sessions and process groups that a job has made: led by one of its processes, or by one that has gone and was not
+        there before the job."""
+        sessions, groups = {}, {}
+        for pid, token in found.items():
+            process = table[pid]
+            wrapper = table.get(self.targets[token].pid)
+            known = wrapper is not None and wrapper.start == self.targets[token].start
+            for number, kind, of_wrapper in (
+                (process.sid, sessions, wrapper.sid if known else 0), (process.pgid, groups, wrapper.pgid if known else 0),
+            ):
+                if number in found or (known and number not in table and number != of_wrapper and number > 1):
+                    kind.setdefault(number, token)
+        return sessions, groups
+
+    # --- ending ------------------------------------------------------------------------------------
+
+    def _stop_all(self, number: int) -> None:
+        """Stop what is there until two looks find nothing new."""
+        deadline = time.monotonic() + STORM
+        quiet = 0
+        while quiet < QUIET_LOOKS and time.monotonic() < deadline:
+            new = self._new_ones()
+            quiet = 0 if new else quiet + 1
+            self._signal(new, number)
+
+    def _kill(self, signal: object) -> None:
+        self._stop_all(signal.SIGSTOP)  # type: ignore[attr-defined]
+        self._signal([p for p in self._alive() if not self._is_wrapper(p)], signal.SIGKILL)  # type: ignore[attr-defined]
+        self._wait(lambda: [p for p in self._alive() if not self._is_wrapper(p)], AFTER_KILL)
+        wrappers = [p for p in self._alive() if self._is_wrapper(p)]
+        self._signal(wrappers, signal.SIGCONT)  # type: ignore[attr-defined]
+        self._wait(self._alive, LAST_LINES)
+        self._signal(self._alive(), signal.SIGKILL)  # type: ignore[attr-defined]
+        self._wait(self._alive, AFTER_KILL)
+
+    def _is_wrapper(self, process: proc.Process) -> bool:
+        target = self.targets[self.owner[process.pid, process.start]]
+        return (process.pid, process.start) == (target.pid, target.start)
+
+    def _signal(self, processes: "list[proc.Process]", number: int) -> None:
+        """Wrappers last, so that each still sees how its processes end."""
+        for process in sorted(processes, key=self._is_wrapper):
+            error = proc.send(process, number)
+            if error:
+                self._refused.add((process.pid, process.start))
+                self._trouble(process, error)
+
+    def _trouble(self, process: proc.Process, text: str) -> None:
+        troubles = self.troubles[self.owner[process.pid, process.start]]
+        if text not in troubles:
+            troubles.append(text)
+
+    def _alive(self) -> "list[proc.Process]":
+        """The members that live and that we may signal."""
+        found = []
+        for key in list(self.members):
+            now = proc.look(key[0])
+            if now is None or now.start != key[1] or now.state in proc.DEAD_STATES:
+                continue
+            if key not in self._refused:
+                found.append(now)
+        return found
+
+    def _wait(self, left: object, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        pause = 0.005
+        while left() and time.monotonic() < deadline:  # type: ignore[operator]
+            self.progress()  # type: ignore[operator]
+            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+            pause = min(pause * 1.5, 0.1)
+
+
+def _is_left(process: proc.Process, target: Target) -> bool:
+    """Whether what a slot has adopted comes from a job before this one."""
+    if process.start.isdigit() and target.start.isdigit() and int(process.start) < int(target.start):
+        return True
+    for left in target.left:
+        if left.token == target.token:
+            continue
+        if (process.pid, process.start) == (left.pid, left.start) or process.pgid == left.pgid:
+            return True
+        if process.sid == left.sid != target.slot:  # a slot leads its session
+            return True
+    return False
+
+
+def read_table() -> "dict[int, proc.Process]":
+    """All processes that live, by number."""
+    table = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            process = proc.look(int(name))
+            if process is not None and process.state not in proc.DEAD_STATES:
+                table[process.pid] = process
+    return table
