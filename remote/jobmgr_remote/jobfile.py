@@ -40,6 +40,9 @@ NATIVE_VARIABLES = {
 }
 #: Runners that know no time limit of their own: the wrapper enforces it.
 UNLIMITED_RUNNERS = ("background", "at")
+#: A text with more single quotes than that stands in double quotes: bash's time for a word that consists of n
+#: quoted pieces grows with the square of n (half a minute for 5 MB of script).
+MANY_QUOTES = 200
 GRACE = 10
 RETRY = 3600
 WRAPPER = "wrapper.sh"
@@ -49,6 +52,7 @@ SERVICE_BIN = layout.SERVICE + "/bin"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PARAMETER = re.compile(r"[A-Za-z0-9_]+\Z")
 _WORD = re.compile(r"[A-Za-z0-9_.:+-]*\Z")
+_SPECIAL = re.compile(r'[\\$`"]')
 _REFERENCE = re.compile(r"\\(?=\$)|\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 _SCRIPTS = (
     ("platform_init", "platform_init_script"),
@@ -113,7 +117,9 @@ def quote(value: object, what: str) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise ValueError("%s: holds a character that is not Unicode text" % what)
-    return "'" + text.replace("'", "'\\''") + "'"
+    if text.count("'") <= MANY_QUOTES:
+        return "'" + text.replace("'", "'\\''") + "'"
+    return '"' + _SPECIAL.sub(r"\\\g<0>", text) + '"'
 
 
 def assignment(name: object, value: object) -> str:

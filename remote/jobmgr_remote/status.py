@@ -2,9 +2,10 @@
 
 A file is lines ``JOBMGR_KEY=VALUE``, appended whole and never rewritten. The first line is
 ``JOBMGR_STATUS_VERSION=1``. Values are escaped so that no value can end a line: backslash, newline and
-carriage return are written as ``\\\\``, ``\\n`` and ``\\r``, other control characters as ``\\xNN``. A last line
-without a newline is torn and ignored; unknown keys are kept; a line that is not ``KEY=VALUE`` makes the
-file unreadable. docs/protocol.md describes every key.
+carriage return are written as ``\\\\``, ``\\n`` and ``\\r``, other control characters as ``\\xNN``. A last
+line without a newline is torn and ignored, and so is a line that an empty line follows (a writer found it
+torn, on a disk that had been full); unknown keys are kept; any other line that is not ``KEY=VALUE`` makes
+the file unreadable. docs/protocol.md describes every key.
 
 A file may hold several attempts (a batch system may start a job again): the wrapper opens each with a
 ``JOBMGR_ATTEMPT=N`` line. The facts are those of the latest attempt.
@@ -132,6 +133,8 @@ def parse(data: bytes) -> Status:
     unknown = OrderedDict()
     messages = []
     attempts = 0
+    if "" in lines:
+        lines = _without_torn(lines)
     for number, row in enumerate(lines, 1):
         key, equals, value = row.partition("=")
         if not equals or not key.startswith(PREFIX):
@@ -152,6 +155,11 @@ def parse(data: bytes) -> Status:
         else:
             unknown[key] = value
     return Status(facts, tuple(messages), attempts, unknown)
+
+
+def _without_torn(lines: "list[str]") -> "list[str]":
+    """Leave out empty lines and the torn ones before them."""
+    return lines[:1] + [row for row, following in zip(lines[1:], lines[2:] + ["-"]) if row and following]
 
 
 def _message(value: str) -> Message:

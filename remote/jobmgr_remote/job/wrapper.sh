@@ -138,7 +138,9 @@ jobmgr_write() {
     local line=''
     jobmgr_pending+=$1
     # A torn line that somebody left on a full disk must not swallow what follows: an empty line says so.
-    while IFS= read -r line; do :; done 2> /dev/null < "$jobmgr_status_file"
+    if [[ -f $jobmgr_status_file ]]; then
+        while IFS= read -r line; do :; done 2> /dev/null < "$jobmgr_status_file"
+    fi
     [[ -z $line ]] || line=$'\n\n'
     if printf '%s%s' "$line" "$jobmgr_pending" 2> /dev/null >> "$jobmgr_status_file"; then
         jobmgr_pending=
@@ -327,7 +329,7 @@ jobmgr_sweep() {
     local deadline=$((SECONDS + jobmgr_grace))
     jobmgr_find
     ((${#jobmgr_found[@]})) || return 0
-    [[ $jobmgr_timer == grace ]] || jobmgr_forward TERM
+    jobmgr_forward TERM # also after another signal, which background commands of bash ignore (INT, QUIT)
     while ((SECONDS < deadline)); do
         sleep 0.1 || sleep 1
         jobmgr_find
@@ -374,7 +376,7 @@ jobmgr_run_file() {
         "$file"
         return
     fi
-    IFS= read -r first 2> /dev/null < "$file"
+    IFS= read -r first 2> /dev/null < "$file" || :
     if [[ $first != '#!'* ]]; then
         bash -- "$file"
         return
