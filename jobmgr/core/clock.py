@@ -19,7 +19,7 @@ def parse_utc(text: object) -> float | None:
 
 
 def _days(year: int, month: int, day: int) -> int:
-    """Days from 1970-01-01 in the Gregorian calendar; the year is taken to begin in March, its leap day last."""
+    """Days from 1970-01-01, Gregorian; the year is taken to begin in March, its leap day last."""
     if month <= 2:
         year, month = year - 1, month + 12
     return 365 * year + year // 4 - year // 100 + year // 400 + (153 * month - 457) // 5 + day - 719469

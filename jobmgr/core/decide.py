@@ -1,11 +1,11 @@
 """From evidence to verdict: one pure function, one table, the first row that matches wins.
 
-:data:`ROWS` is the table; each row is a function that returns a verdict or None, and its docstring is the row. The same
-table for readers is in docs/architecture.md, "How a verdict is reached".
+:data:`ROWS` is the table; each row is a function that returns a verdict or None, and its docstring is the
+row. The same table for readers is in docs/architecture.md, "How a verdict is reached".
 
-What holds for every row: no answer is not bad news; a job ends only by a record in its job.status, or by two negative
-looks of the same instance of the host, :data:`GRACE` seconds apart; a final state is revised only where
-:func:`_guard` says so.
+What holds for every row: no answer is not bad news; a job ends only by a record in its job.status, or by two
+negative looks of the same instance of the host, :data:`GRACE` seconds apart; a final state is revised only
+where :func:`_guard` says so.
 """
 
 from __future__ import annotations
@@ -37,8 +37,22 @@ from .states import FINAL, UNSETTLED, State, can
 from .words import line
 
 __all__ = [
-    "Action", "Facts", "Find", "JobView", "Look", "PollAgain", "Resend", "Retrieve", "Revoke", "Verdict",
-    "GRACE", "GRACE_NETWORK", "ROWS", "RULES", "decide", "with_since",
+    "Action",
+    "Facts",
+    "Find",
+    "JobView",
+    "Look",
+    "PollAgain",
+    "Resend",
+    "Retrieve",
+    "Revoke",
+    "Verdict",
+    "GRACE",
+    "GRACE_NETWORK",
+    "ROWS",
+    "RULES",
+    "decide",
+    "with_since",
 ]
 
 GRACE = 30.0
@@ -51,10 +65,15 @@ FENCE_AGAIN = 60.0
 """Seconds until a host that has not revoked a token is asked again to."""
 
 LATE = 600.0
-"""An answer older than the latest one by up to this many seconds came late; by more, the host's clock was set back."""
+"""An answer older than the latest one by up to this many seconds came late; by more, the host's clock was set
+back.
+"""
 
-# Words by which queues say that a job came to its own end. Without an exit record this is no success: the wrapper died.
-_COMPLETED = frozenset({"", "completed", "complete", "done", "finished", "exited", "c", "f", "e", "0", "ok", "none"})
+# Words by which queues say that a job came to its own end. Without an exit record this is no success:
+# the wrapper died.
+_COMPLETED = frozenset(
+    {"", "completed", "complete", "done", "finished", "exited", "c", "f", "e", "0", "ok", "none"}
+)
 
 # What queue, process and spool together say about a job.
 WAITING, ACTIVE, ENDED, ABSENT, BLIND = "waiting", "active", "ended", "absent", "blind"
@@ -62,7 +81,10 @@ WAITING, ACTIVE, ENDED, ABSENT, BLIND = "waiting", "active", "ended", "absent", 
 RULES = {
     "no-answer": "No answer changes nothing.",
     "foreign": "The job's directory on the host belongs to another job. That says nothing about this one.",
-    "run-missing": "The run directory is missing on the host, or another run's is in its place. That says nothing about jobs.",
+    "run-missing": (
+        "The run directory is missing on the host, or another run's is in its place. That says nothing "
+        "about jobs."
+    ),
     "late-answer": "This answer is older than one that was already used.",
     "final": "The state is final; what was seen now does not revise it.",
     "succeeded": "job.status says SUCCEEDED. That counts, whatever the queue says.",
@@ -76,17 +98,30 @@ RULES = {
     "requeued": "It had started, and now waits in the queue again.",
     "running": "job.status says that it has started, and queue or process agree.",
     "running-unseen": "job.status says that it has started; whether it still runs could not be seen.",
-    "ended": "It had started, the queue says that it has ended, and no exit record came within the grace time.",
-    "lost": "It had started, and is gone without an exit record, in two looks of the same instance of the host.",
+    "ended": (
+        "It had started, the queue says that it has ended, and no exit record came within the grace time."
+    ),
+    "lost": (
+        "It had started, and is gone without an exit record, in two looks of the same instance of the host."
+    ),
     "submitted": "It has not started yet, and its queue has it.",
     "submitted-unseen": "It has not started yet as far as is known; its queue could not be asked.",
     "submit-ended": "The queue says that it has ended, and it never started.",
-    "submit-vanished": "The queue no longer lists it, in two looks of the same instance of the host, and it never started.",
-    "never-started": "It has not started, and nothing on the host is going to start it. Its token is revoked.",
+    "submit-vanished": (
+        "The queue no longer lists it, in two looks of the same instance of the host, and it never started."
+    ),
+    "never-started": (
+        "It has not started, and nothing on the host is going to start it. Its token is revoked."
+    ),
     "lost-before-start": "The host was restarted before the job is known to have started. It may have run.",
     "no-file": "Its status file cannot be used, though it was there before. Queue and process decide.",
-    "no-file-lost": "Its status file is gone, and so is the job, in two looks of the same instance of the host.",
-    "grace": "A first negative look. A second one of the same instance of the host, after the grace time, must agree.",
+    "no-file-lost": (
+        "Its status file is gone, and so is the job, in two looks of the same instance of the host."
+    ),
+    "grace": (
+        "A first negative look. A second one of the same instance of the host, after the grace time, must "
+        "agree."
+    ),
     **settle.RULES,
 }
 """The name of each rule and its sentence, for ``jobmgr why``."""
@@ -96,9 +131,10 @@ RULES = {
 class Case:
     """One look, made ready for the rows.
 
-    ``usable``: the file counts; if not, ``trouble`` says why. ``facts``: the file's, or else those known before.
-    ``started``: the user's part of the job is known to have begun; ``claimed``: at least the wrapper has. ``presence``:
-    WAITING, ACTIVE, ENDED, ABSENT or BLIND. ``seen``: the verdict that changes nothing but what was seen.
+    ``usable``: the file counts; if not, ``trouble`` says why. ``facts``: the file's, or else those known
+    before. ``started``: the user's part of the job is known to have begun; ``claimed``: at least the wrapper
+    has. ``presence``: WAITING, ACTIVE, ENDED, ABSENT or BLIND. ``seen``: the verdict that changes nothing but
+    what was seen.
     """
 
     view: JobView
@@ -118,7 +154,11 @@ class Case:
     @property
     def settled(self) -> bool:
         """Whether the host is known to have taken the job."""
-        return self.view.state not in UNSETTLED or self.view.acknowledged or bool(self.view.batch and self.native_id)
+        return (
+            self.view.state not in UNSETTLED
+            or self.view.acknowledged
+            or bool(self.view.batch and self.native_id)
+        )
 
     @property
     def reason(self) -> str:
@@ -134,7 +174,9 @@ def decide(view: JobView, look: Look) -> Verdict:
     """
     evidence = look.evidence
     if evidence is None or not _well_formed(evidence) or not (math.isfinite(look.time) and look.time > 0):
-        doubt = f"unreachable ({line(look.error)})" if look.error else "the host's answer does not tell about it"
+        doubt = (
+            f"unreachable ({line(look.error)})" if look.error else "the host's answer does not tell about it"
+        )
         return _unchanged(view, "no-answer", doubt)
     if evidence.token != view.token or evidence.job != view.job or evidence.file.state == wire.FILE_FOREIGN:
         return _unchanged(view, "foreign", "its directory on the host belongs to another job")
@@ -144,11 +186,8 @@ def decide(view: JobView, look: Look) -> Verdict:
     if look.instance == view.look_instance and 0 < view.look_time - look.time <= LATE:
         return keep(view, "late-answer")
     case = _case(view, look, evidence)
-    for row in ROWS:
-        verdict = row(case)
-        if verdict is not None:
-            return _guard(case, verdict)
-    raise AssertionError("the last row matches everything")
+    verdicts = (row(case) for row in ROWS)
+    return _guard(case, next(verdict for verdict in verdicts if verdict is not None))
 
 
 def _unchanged(view: JobView, rule: str, doubt: str) -> Verdict:
@@ -172,9 +211,12 @@ _RUN_DOUBTS = {
 
 def _well_formed(evidence: object) -> bool:
     return (
-        isinstance(evidence, wire.Evidence) and isinstance(evidence.file, wire.FileEvidence)
-        and isinstance(evidence.queue, wire.QueueEvidence) and isinstance(evidence.found, wire.Found)
-        and isinstance(evidence.file.facts, dict) and _count(evidence.file.size) is not None
+        isinstance(evidence, wire.Evidence)
+        and isinstance(evidence.file, wire.FileEvidence)
+        and isinstance(evidence.queue, wire.QueueEvidence)
+        and isinstance(evidence.found, wire.Found)
+        and isinstance(evidence.file.facts, dict)
+        and _count(evidence.file.size) is not None
     )
 
 
@@ -188,23 +230,41 @@ def _case(view: JobView, look: Look, evidence: wire.Evidence) -> Case:
     usable = not trouble
     facts = _facts(view, file) if usable else view.facts
     native_id = line(evidence.native_id) or line(file.facts.get(status.NATIVE_ID) if usable else "")
-    native_id = native_id or (line(file.facts.get(status.PID)) if usable and not view.batch else "") or view.native_id
+    native_id = (
+        native_id or (line(file.facts.get(status.PID)) if usable and not view.batch else "") or view.native_id
+    )
     claimed = evidence.claim == wire.C_STARTED
     started = facts.start_time is not None
     presence = _presence(view, evidence, usable, started or claimed)
     if 0 < facts.attempts <= facts.superseded and presence in (WAITING, ACTIVE, BLIND):
         facts, started = _put_behind(facts)
     seen = replace(
-        keep(view, view.rule), facts=facts, native_id=native_id,
-        acknowledged=view.acknowledged or usable and bool(native_id),
+        keep(view, view.rule),
+        facts=facts,
+        native_id=native_id,
+        acknowledged=view.acknowledged or (usable and bool(native_id)),
         seen_size=max(view.seen_size, file.size) if usable else view.seen_size,
-        seen_messages=max(view.seen_messages, _count(file.message_count) or 0) if usable else view.seen_messages,
-        look_time=look.time, look_instance=look.instance,
+        seen_messages=max(view.seen_messages, _count(file.message_count) or 0)
+        if usable
+        else view.seen_messages,
+        look_time=look.time,
+        look_instance=look.instance,
     )
     known = view.seen_size > 0 or view.acknowledged or view.state not in UNSETTLED
     return Case(
-        view, look, evidence, usable, trouble, facts, status.parse_exit(facts.exit_record), started, claimed, known,
-        native_id, presence, seen,
+        view,
+        look,
+        evidence,
+        usable,
+        trouble,
+        facts,
+        status.parse_exit(facts.exit_record),
+        started,
+        claimed,
+        known,
+        native_id,
+        presence,
+        seen,
     )
 
 
@@ -261,7 +321,9 @@ def _number(text: object) -> float | None:
 
 
 def _whole(text: object) -> int | None:
-    return int(text) if isinstance(text, str) and len(text) < 19 and text.isascii() and text.isdigit() else None
+    return (
+        int(text) if isinstance(text, str) and len(text) < 19 and text.isascii() and text.isdigit() else None
+    )
 
 
 def _exit_code(text: str) -> int | None:
@@ -303,14 +365,19 @@ def _final(case: Case, state: State, rule: str, detail: str, facts: Facts, **mor
 
 
 def _after_grace(case: Case, doubt: str, verdict: Callable[[], Verdict]) -> Verdict:
-    """The verdict, if this look and an earlier one of the same instance are far enough apart; else patience."""
+    """The verdict, if this look and a first one of the same instance are far enough apart; else patience."""
     grace = GRACE_NETWORK if case.look.network_fs else GRACE
     since, over = negative(case.view, case.look, grace)
     if over:
         return verdict()
     again = PollAgain(case.view.job, max(1.0, since + grace - case.look.time))
     return replace(
-        case.seen, rule="grace", doubt=doubt, grace_since=since, grace_instance=case.look.instance, actions=(again,),
+        case.seen,
+        rule="grace",
+        doubt=doubt,
+        grace_since=since,
+        grace_instance=case.look.instance,
+        actions=(again,),
     )
 
 
@@ -320,7 +387,9 @@ def _lost(case: Case, rule: str, why: str) -> Verdict:
 
 
 def _fenced(case: Case, verdict: Verdict) -> Verdict:
-    """A final verdict without an exit record: nothing may start behind it. A claim by a start stands for good."""
+    """A final verdict without an exit record: nothing may start behind it. A claim by a start stands for
+    good.
+    """
     if case.claimed or case.evidence.claim == wire.C_REVOKED:
         return replace(verdict, retry_safe=True)
     return replace(verdict, actions=(*_revoke(case.view.job), *verdict.actions))
@@ -406,7 +475,12 @@ def _row_restart(case: Case) -> Verdict | None:
 def _again(case: Case, rule: str) -> Verdict:
     facts = Facts(attempts=case.facts.attempts, superseded=max(case.facts.attempts, 1))
     return replace(
-        clear(case.seen), state=State.SUBMITTED, rule=rule, detail=_queue_words(case), doubt="", facts=facts,
+        clear(case.seen),
+        state=State.SUBMITTED,
+        rule=rule,
+        detail=_queue_words(case),
+        doubt="",
+        facts=facts,
     )
 
 
@@ -460,15 +534,15 @@ def _row_revoked(case: Case) -> Verdict | None:
     """The token was revoked, not started -> submit-failed: nothing of it can start any more."""
     if case.evidence.claim != wire.C_REVOKED or case.started:
         return None
-    if case.view.state is State.RUNNING:
-        return None  # revoked behind a job that had started: its own rows decide
     detail = case.view.detail if case.view.state in FINAL else "never started; revoked on the host"
     facts = replace(case.facts, reason=case.facts.reason or "revoked")
     return _final(case, State.SUBMIT_FAILED, "revoked", detail, facts, retry_safe=True)
 
 
 def _row_no_file(case: Case) -> Verdict | None:
-    """The file is missing, unreadable or stale, but was known before -> by queue and process; absent + grace -> lost."""
+    """The file is missing, unreadable or stale, but was known before -> by queue and process; absent + grace
+    -> lost.
+    """
     if case.usable or not case.known:
         return None
     running = case.started or case.view.state is State.RUNNING
@@ -480,7 +554,9 @@ def _row_no_file(case: Case) -> Verdict | None:
     if case.presence == ENDED and case.reason:
         facts = replace(case.facts, reason=case.reason)
         return _after_grace(
-            case, case.trouble, lambda: _final(case, State.FAILED, "no-file", case.reason, facts, retry_safe=running)
+            case,
+            case.trouble,
+            lambda: _final(case, State.FAILED, "no-file", case.reason, facts, retry_safe=running),
         )
     why = "status file gone" if case.evidence.file.state != wire.FILE_UNREADABLE else "status file unreadable"
     why += "" if running else " (may have run)"
@@ -501,7 +577,9 @@ def _row_running(case: Case) -> Verdict | None:
     doubt = ""
     if case.view.batch and case.evidence.queue.state in (wire.Q_ABSENT, wire.Q_ENDED, wire.Q_OTHER_JOB):
         doubt = "the queue does not have it, but its process is alive"
-    return replace(clear(case.seen), state=State.RUNNING, rule="running", doubt=doubt, detail=_running_words(case))
+    return replace(
+        clear(case.seen), state=State.RUNNING, rule="running", doubt=doubt, detail=_running_words(case)
+    )
 
 
 def _running_words(case: Case) -> str:
@@ -542,11 +620,17 @@ def _row_lost(case: Case) -> Verdict | None:
 
 
 def _row_submitted(case: Case) -> Verdict | None:
-    """Not started, id + waiting, active, unknown, alive (background: in the spool) -> submitted, queue's words shown."""
+    """Not started, id + waiting, active, unknown, alive (background: in the spool) -> submitted, queue's
+    words shown.
+    """
     if case.presence not in (WAITING, ACTIVE):
         return None
     return replace(
-        clear(case.seen), state=State.SUBMITTED, rule="submitted", detail=_queue_words(case), acknowledged=True,
+        clear(case.seen),
+        state=State.SUBMITTED,
+        rule="submitted",
+        detail=_queue_words(case),
+        acknowledged=True,
     )
 
 
@@ -556,7 +640,9 @@ def _row_submitted_unseen(case: Case) -> Verdict | None:
         return None
     # A native id or a claim proves that an unsettled submit has arrived.
     state = State.SUBMITTED if case.view.state in UNSETTLED else case.view.state
-    return replace(case.seen, state=state, rule="submitted-unseen", doubt=_blind_doubt(case), acknowledged=True)
+    return replace(
+        case.seen, state=state, rule="submitted-unseen", doubt=_blind_doubt(case), acknowledged=True
+    )
 
 
 def _row_submit_ended(case: Case) -> Verdict | None:
@@ -570,7 +656,11 @@ def _row_submit_ended(case: Case) -> Verdict | None:
         return _fenced(case, _final(case, State.SUBMIT_FAILED, "submit-ended", said, facts))
 
     # "COMPLETED" means that it ran after all: its file may be on its way here.
-    return verdict() if case.reason else _after_grace(case, f"the queue says {said}, and it never reported", verdict)
+    return (
+        verdict()
+        if case.reason
+        else _after_grace(case, f"the queue says {said}, and it never reported", verdict)
+    )
 
 
 def _row_submit_vanished(case: Case) -> Verdict | None:
@@ -580,7 +670,9 @@ def _row_submit_vanished(case: Case) -> Verdict | None:
     words = _gone_words(case)
 
     def verdict() -> Verdict:
-        return _fenced(case, _final(case, State.SUBMIT_FAILED, "submit-vanished", f"never started; {words}", case.facts))
+        return _fenced(
+            case, _final(case, State.SUBMIT_FAILED, "submit-vanished", f"never started; {words}", case.facts)
+        )
 
     return _after_grace(case, words, verdict)
 
@@ -597,9 +689,16 @@ def _row_never_started(case: Case) -> Verdict | None:
     doubt = "nothing on the host is going to start it"
     if view.kill_intended:
         return replace(case.seen, rule="never-started", doubt="", actions=_revoke(view.job))
-    return _after_grace(case, doubt, lambda: replace(
-        case.seen, rule="never-started", doubt=doubt, actions=_revoke(view.job),
-    ))
+    return _after_grace(
+        case,
+        doubt,
+        lambda: replace(
+            case.seen,
+            rule="never-started",
+            doubt=doubt,
+            actions=_revoke(view.job),
+        ),
+    )
 
 
 def _revoke(job: str, after: float = 0.0) -> tuple[Action, ...]:
@@ -664,8 +763,8 @@ def _guard(case: Case, verdict: Verdict) -> Verdict:
 def _may_revise(case: Case, verdict: Verdict) -> bool:
     """Whether a final state gives way.
 
-    Lost and submit-failed to an exit record, failed to a restart by the queue, and a submit-failed that was not fenced
-    yet to a claim: the revocation was refused, because the job did start.
+    Lost and submit-failed to an exit record, failed to a restart by the queue, and a submit-failed that was
+    not fenced yet to a claim: the revocation was refused, because the job did start.
     """
     view = case.view
     if view.state not in (State.FAILED, State.SUBMIT_FAILED) or not can(view.state, verdict.state):

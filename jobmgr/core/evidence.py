@@ -1,6 +1,7 @@
 """The records that decisions are made of: what is known, what was seen, what follows.
 
-All times are seconds since the epoch, by the clock of the *host* unless it says otherwise; durations are seconds.
+All times are seconds since the epoch, by the clock of the *host* unless it says otherwise; durations are
+seconds.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from .states import State
 class Facts:
     """What job.status told about the latest attempt of a job, and how it ended.
 
-    ``exit_code``: the script's own; ``signal``: a name such as ``TERM``; ``reason``: the queue's or the wrapper's
-    word for why; ``exit_record``: the record as it stands in the file (``FAILED/3``), empty without one.
-    ``elapsed`` and ``cpu`` in seconds, ``max_rss`` as job.status has it. ``attempts``: how many have started;
-    ``superseded``: after a restart by the queue, the attempts before it, whose records no longer count while the
-    queue holds the job. ``lost``: final without an exit record.
+    ``exit_code``: the script's own; ``signal``: a name such as ``TERM``; ``reason``: the queue's or the
+    wrapper's word for why; ``exit_record``: the record as it stands in the file (``FAILED/3``), empty without
+    one. ``elapsed`` and ``cpu`` in seconds, ``max_rss`` as job.status has it. ``attempts``: how many have
+    started; ``superseded``: after a restart by the queue, the attempts before it, whose records no longer
+    count while the queue holds the job. ``lost``: final without an exit record.
     """
 
     start_time: float | None = None
@@ -42,11 +43,12 @@ class Facts:
 class JobView:
     """What the controller knows about a job when it looks at new evidence.
 
-    ``batch``: a batch system runs it (False: ``background``). ``instance``: the life of the host when the submit was
-    sent, "" unknown. ``acknowledged``: the host has answered that it has the job. ``tries``: how often the submit
-    request was sent. ``seen_size`` and ``seen_messages``: what was seen of job.status. ``look_time`` and
-    ``look_instance``: the latest look that counted. ``grace_since`` (0 = none) and ``grace_instance``: the first of a
-    row of negative looks. ``retry_safe``: a final state behind which nothing can start any more.
+    ``batch``: a batch system runs it (False: ``background``). ``instance``: the life of the host when the
+    submit was sent, "" unknown. ``acknowledged``: the host has answered that it has the job. ``tries``: how
+    often the submit request was sent. ``seen_size`` and ``seen_messages``: what was seen of job.status.
+    ``look_time`` and ``look_instance``: the latest look that counted. ``grace_since`` (0 = none) and
+    ``grace_instance``: the first of a row of negative looks. ``retry_safe``: a final state behind which
+    nothing can start any more.
     """
 
     job: str
@@ -75,9 +77,9 @@ class JobView:
 class Look:
     """What one call to a host told about one job.
 
-    ``evidence`` is None if the job had no reply line (or the host did not answer; ``error`` says why). ``time``,
-    ``instance`` and ``run_state`` are those of the host's hello; ``network_fs``: its run directory is on a network
-    file system.
+    ``evidence`` is None if the job had no reply line (or the host did not answer; ``error`` says why).
+    ``time``, ``instance`` and ``run_state`` are those of the host's hello; ``network_fs``: its run directory
+    is on a network file system.
     """
 
     evidence: wire.Evidence | None
@@ -90,7 +92,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Revoke:
-    """Ask the host to claim the token with the content ``revoked``, so that nothing of it can start any more."""
+    """Ask the host to claim the token as ``revoked``, so that nothing of it can start any more."""
 
     job: str
 
@@ -133,8 +135,8 @@ class Verdict:
     """What follows from one look: the whole new record of what a poll may change.
 
     ``rule`` names the row of the table that decided (:data:`jobmgr.core.decide.RULES` has its sentence).
-    ``detail`` is for the DETAIL column, ``doubt`` is "" or a text for users about what could not be asked or does not
-    fit; ``host_doubt``: the doubt concerns the whole host. ``revised``: a final state was changed.
+    ``detail`` is for the DETAIL column, ``doubt`` is "" or a text for users about what could not be asked or
+    does not fit; ``host_doubt``: the doubt concerns the whole host. ``revised``: a final state was changed.
     """
 
     state: State
@@ -159,15 +161,28 @@ class Verdict:
 def keep(view: JobView, rule: str, doubt: str = "", host_doubt: bool = False) -> Verdict:
     """The verdict that changes nothing but the doubt."""
     return Verdict(
-        state=view.state, rule=rule, detail=view.detail, doubt=doubt, host_doubt=host_doubt, facts=view.facts,
-        native_id=view.native_id, acknowledged=view.acknowledged, seen_size=view.seen_size,
-        seen_messages=view.seen_messages, look_time=view.look_time, look_instance=view.look_instance,
-        grace_since=view.grace_since, grace_instance=view.grace_instance, retry_safe=view.retry_safe,
+        state=view.state,
+        rule=rule,
+        detail=view.detail,
+        doubt=doubt,
+        host_doubt=host_doubt,
+        facts=view.facts,
+        native_id=view.native_id,
+        acknowledged=view.acknowledged,
+        seen_size=view.seen_size,
+        seen_messages=view.seen_messages,
+        look_time=view.look_time,
+        look_instance=view.look_instance,
+        grace_since=view.grace_since,
+        grace_instance=view.grace_instance,
+        retry_safe=view.retry_safe,
     )
 
 
 def with_since(doubt: str, since: str) -> str:
-    """A doubt with the time of its beginning: ``unreachable (timed out)`` -> ``unreachable since 11:51 (timed out)``."""
+    """A doubt with the time of its beginning: ``unreachable (timed out)`` -> ``unreachable since 11:51 (timed
+    out)``.
+    """
     if not doubt or not since:
         return doubt
     places = [at for at in (doubt.find(" ("), doubt.find(": ")) if at >= 0]

@@ -28,8 +28,8 @@ class Policy:
 class Ended:
     """How a job ended: its final state and what bears on a retry.
 
-    ``tries`` and ``submit_tries``: how many delays of each kind its instance has used up. ``retry_safe``: nothing of
-    the job can start any more.
+    ``tries`` and ``submit_tries``: how many delays of each kind its instance has used up. ``retry_safe``:
+    nothing of the job can start any more.
     """
 
     state: State
@@ -44,8 +44,9 @@ class Ended:
 class Next:
     """What comes next for the instance.
 
-    ``again``: it waits for a new job, not before ``at`` (controller clock); ``tries`` and ``submit_tries``: its new
-    counts. ``fence_first``: the retry has to wait until the old token is known to be revoked. ``text`` says it for users.
+    ``again``: it waits for a new job, not before ``at`` (controller clock); ``tries`` and ``submit_tries``:
+    its new counts. ``fence_first``: the retry has to wait until the old token is known to be revoked.
+    ``text`` says it for users.
     """
 
     again: bool
@@ -59,8 +60,8 @@ class Next:
 def after_final(ended: Ended, policy: Policy, now: float) -> Next:
     """Whether a job that has ended is followed by another one, and when.
 
-    Failed: by ``retry_delays``; submit-failed: by ``submit_retry_delays``; a full queue: for as long as it takes. Killed,
-    succeeded and removed ones never; a lost one never by itself, because it may have run.
+    Failed: by ``retry_delays``; submit-failed: by ``submit_retry_delays``; a full queue: for as long as it
+    takes. Killed, succeeded and removed ones never; a lost one never by itself, because it may have run.
     """
     tries, submit_tries = ended.tries, ended.submit_tries
     if ended.state is State.FAILED and ended.lost:
@@ -93,11 +94,13 @@ def _used_up(tries: int) -> str:
 
 
 def backoff(failures: int, delays: tuple[float, ...] = BACKOFF, jitter: float = 0.0) -> float:
-    """Seconds to wait after so many failures in a row. ``jitter`` (0 to 1) adds up to a quarter, so that many do not come at once."""
+    """Seconds to wait after so many failures in a row. ``jitter`` (0 to 1) adds up to a quarter, so that many
+    do not come at once.
+    """
     delay = delays[min(max(failures, 1), len(delays)) - 1]
     return delay * (1.0 + 0.25 * min(max(jitter, 0.0), 1.0))
 
 
 def contact_backoff(failures: int, jitter: float) -> float:
-    """Seconds until a host is contacted again after so many failed contacts in a row; ``jitter`` from 0 to 1."""
+    """Seconds until a host is contacted again after so many failures in a row; ``jitter`` from 0 to 1."""
     return backoff(failures, jitter=jitter)

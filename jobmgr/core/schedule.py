@@ -1,7 +1,7 @@
 """When a job is due for a poll, and which of the ready ones may be submitted.
 
-All times are seconds since the epoch by the controller's clock. Chance comes in as ``jitter`` (0 to 1), so that these
-functions stay pure.
+All times are seconds since the epoch by the controller's clock. Chance comes in as ``jitter`` (0 to 1), so
+that these functions stay pure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from .retry import backoff
 from .states import ACTIVE, State
 
 NEAR_LIMIT = (60.0, 120.0, 420.0)
-"""Seconds after the time limit of a job at which it is looked at: 1 min, then 2 min later, then every 7 min."""
+"""Seconds after the time limit of a job at which it is looked at: 1 min, then 2 min later, then every 7 min.
+"""
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -22,7 +23,7 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """Seconds between polls: lists whose last entry repeats. ``execution`` once it runs, ``queued`` before."""
+    """Seconds between polls; the last of a list repeats. ``execution`` once it runs, ``queued`` before."""
 
     execution: tuple[float, ...] = (30.0,)
     queued: tuple[float, ...] = (30.0,)
@@ -33,9 +34,9 @@ class Intervals:
 class Polled:
     """What bears on the next poll of a job.
 
-    ``polls``: answered ones since its state last changed; ``errors``: unanswered ones in a row; ``last``: the time of the
-    last one, answered or not; ``start_time`` and ``time_limit`` (seconds) as far as they are known; ``clock_offset``: how
-    far the host's clock, by which ``start_time`` is told, is ahead of ours.
+    ``polls``: answered ones since its state last changed; ``errors``: unanswered ones in a row; ``last``: the
+    time of the last one, answered or not; ``start_time`` and ``time_limit`` (seconds) as far as they are
+    known; ``clock_offset``: how far the host's clock, by which ``start_time`` is told, is ahead of ours.
     """
 
     state: State
@@ -84,7 +85,7 @@ def soonest(due: float | None, asked: float | None) -> float | None:
 
 
 def by_host(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
-    """Items in batches, one for each host (whatever ``key`` says that is), in the order of their first item."""
+    """Items in batches, one for each key (platform and host, say), in the order of their first item."""
     batches: dict[K, list[T]] = {}
     for item in items:
         batches.setdefault(key(item), []).append(item)
@@ -92,13 +93,16 @@ def by_host(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
 
 
 def admit(
-    ready: Iterable[T], platform_of: Callable[[T], str], active: Mapping[str, int], limits: Mapping[str, int | None],
+    ready: Iterable[T],
+    platform_of: Callable[[T], str],
+    active: Mapping[str, int],
+    limits: Mapping[str, int | None],
     held: Collection[str] = (),
 ) -> tuple[list[T], list[tuple[T, str]]]:
     """Which of the ready ones may be submitted now, in their order, and why the others wait.
 
-    ``active``: how many jobs each platform has; ``limits``: its ``max_submit`` (None or missing = no limit); ``held``:
-    platforms that get nothing at present. One platform that is full never holds up another.
+    ``active``: how many jobs each platform has; ``limits``: its ``max_submit`` (None or missing = no limit);
+    ``held``: platforms that get nothing at present. One platform that is full never holds up another.
     """
     used = dict(active)
     admitted: list[T] = []

@@ -1,12 +1,13 @@
 """The states of jobs and task instances, and the one table of their transitions.
 
 A *task instance* (a task in a cycle) has a state before it has any job: ``waiting`` (for the graph, or for
-the time of its next try), ``held`` (by a person, or the whole run is), ``queued`` (ready, but there is no room:
-``max_submit``, a full queue, a platform that is held). From its first job on it shows the state of its latest
-job, until it waits again for a retry. ``removed`` is an instance that the graph no longer waits for.
+the time of its next try), ``held`` (by a person, or the whole run is), ``queued`` (ready, but there is no
+room: ``max_submit``, a full queue, a platform that is held). From its first job on it shows the state of its
+latest job, until it waits again for a retry. ``removed`` is an instance that the graph no longer waits for.
 
 A *job* is one submission and begins as ``submitting``; ``submit-unknown`` says that a request may or may not
-have arrived, and that nobody may send another one before this is settled. docs/architecture.md has the picture.
+have arrived, and that nobody may send another one before this is settled. docs/architecture.md has the
+picture.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.KILLED: frozenset(),
     State.REMOVED: frozenset(),
 }
-"""What may follow what, for one job (or, for the states before a job, one instance). A retry is no transition:
-it makes the instance wait for a new job, and the old job keeps its state."""
+"""What may follow what, for one job (or, for the states before a job, one instance). A retry is no
+transition: it makes the instance wait for a new job, and the old job keeps its state."""
 
 
 def can(old: State, new: State) -> bool:

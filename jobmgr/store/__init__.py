@@ -1,8 +1,8 @@
 """The store of a run: everything the controller remembers, in one SQLite file.
 
 All SQL statements are in this package. A cache in the end: the hosts' ``job.status`` files are the truth, and
-``jobmgr recover`` rebuilds a store from them. Every method is one transaction, for any number of rows, and may be
-called from any thread; see :mod:`jobmgr.store.db` for durability, journal and locks. All raise
+``jobmgr recover`` rebuilds a store from them. Every method is one transaction, for any number of rows, and
+may be called from any thread; see :mod:`jobmgr.store.db` for durability, journal and locks. All raise
 :class:`~jobmgr.errors.StoreError` if the file cannot be used.
 """
 
@@ -26,13 +26,15 @@ class Store(Hosts):
         A crash leaves either no store or a whole one. ``network_fs``: None finds out by itself.
         """
         build(
-            path, lambda db: void(db.executemany("INSERT INTO meta VALUES (?, ?)", meta_rows(meta))), network_fs
+            path,
+            lambda db: void(db.executemany("INSERT INTO meta VALUES (?, ?)", meta_rows(meta))),
+            network_fs,
         )
         return cls.open(path, network_fs=network_fs)
 
     @classmethod
     def open(cls, path: str, readonly: bool = False, network_fs: bool | None = None) -> Store:
-        """Open the store of a run. ``readonly``: beside any writer, and where the folder cannot be written."""
+        """Open the store of a run. ``readonly``: beside a writer, and in a folder that cannot be written."""
         return cls(connect(path, readonly, network_fs), path, readonly)
 
     def __enter__(self) -> Store:

@@ -1,13 +1,16 @@
 """Opening, creating and upgrading a store file, and its transactions.
 
-**Durability.** ``synchronous=FULL``: an intent that was committed before a request went out must outlive a loss of
-power, or the same job could be submitted twice. A batch is one transaction, so this is one sync per batch.
+**Durability.** ``synchronous=FULL``: an intent that was committed before a request went out must outlive a
+loss of power, or the same job could be submitted twice. A batch is one transaction, so this is one sync per
+batch.
 
-**Journal.** WAL, so that ``status`` reads beside a writing ``play``. WAL needs memory shared between all processes that
-use the file; on a network file system it is the plain rollback journal (``DELETE``), and one machine at a time.
+**Journal.** WAL, so that ``status`` reads beside a writing ``play``. WAL needs memory shared between all
+processes that use the file; on a network file system it is the plain rollback journal (``DELETE``), and one
+machine at a time.
 
-**Threads.** One connection, serialised by a lock: every method of the store may be called from any thread, and takes
-the lock for one short transaction. Nothing in here waits for anything but the disk and other processes' transactions.
+**Threads.** One connection, serialised by a lock: every method of the store may be called from any thread,
+and takes the lock for one short transaction. Nothing in here waits for anything but the disk and other
+processes' transactions.
 """
 
 from __future__ import annotations
@@ -84,7 +87,7 @@ class Database:
 
 @contextmanager
 def errors(path: str) -> Iterator[None]:
-    """Turn SQLite's errors about a store file into a :class:`~jobmgr.errors.StoreError` that says what to do."""
+    """Turn SQLite's errors about a store into a :class:`~jobmgr.errors.StoreError` that says what to do."""
     try:
         yield
     except sqlite3.IntegrityError:
@@ -121,7 +124,7 @@ def recover_hint(path: str) -> str:
 
 
 def connect(path: str, readonly: bool = False, network_fs: bool | None = None) -> sqlite3.Connection:
-    """Open an existing store; upgrade an older one. Raises StoreError (missing, damaged, newer, no locking)."""
+    """Open an existing store; upgrade an older one. Raises StoreError (missing, damaged, newer, no locks)."""
     if not os.path.isfile(path):
         raise StoreError(f"{path}: there is no store; rebuild it from the hosts: {recover_hint(path)}")
     connection = _open_readonly(path) if readonly else _open(path)
@@ -152,13 +155,17 @@ def _open_readonly(path: str) -> sqlite3.Connection:
     # immutable=1 reads the file itself, which is whole as of the last checkpoint.
     for mode in ("mode=ro", "immutable=1"):
         connection = sqlite3.connect(
-            f"file:{name}?{mode}", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False,
+            f"file:{name}?{mode}",
+            uri=True,
+            timeout=BUSY_TIMEOUT,
+            isolation_level=None,
+            check_same_thread=False,
         )
         try:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.OperationalError as error:
             connection.close()
-            if mode == "mode=ro" and "unable to open" in str(error) or "readonly" in str(error):
+            if (mode == "mode=ro" and "unable to open" in str(error)) or "readonly" in str(error):
                 continue
             raise StoreError(explain(path, str(error))) from error
         except sqlite3.DatabaseError as error:
@@ -175,7 +182,7 @@ def _check_version(connection: sqlite3.Connection, path: str) -> None:
         raise StoreError(f"{path}: this is no jobmgr store; rebuild it from the hosts: {recover_hint(path)}")
     if version > SCHEMA_VERSION:
         raise StoreError(
-            f"{path}: a newer jobmgr wrote this store (version {version}, this jobmgr knows {SCHEMA_VERSION}); "
+            f"{path}: a newer jobmgr wrote this store (version {version}, this one knows {SCHEMA_VERSION}); "
             "use that jobmgr for this run, or upgrade this one"
         )
 
@@ -190,8 +197,12 @@ def _set_journal(connection: sqlite3.Connection, network_fs: bool) -> None:
     connection.execute("PRAGMA synchronous=FULL")
 
 
-def migrate(connection: sqlite3.Connection, migrations: Mapping[int, Migration], target: int = SCHEMA_VERSION) -> None:
-    """Bring an older store up to ``target``, all steps in one transaction. Does nothing to a store of that version."""
+def migrate(
+    connection: sqlite3.Connection, migrations: Mapping[int, Migration], target: int = SCHEMA_VERSION
+) -> None:
+    """Bring an older store up to ``target``, all steps in one transaction. Does nothing to a store of that
+    version.
+    """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version >= target:
         return
@@ -211,8 +222,8 @@ def migrate(connection: sqlite3.Connection, migrations: Mapping[int, Migration],
 def build(path: str, fill: Callable[[sqlite3.Connection], None], network_fs: bool | None = None) -> None:
     """Make a new store at a path: whole, or not at all.
 
-    It is built beside (0600), filled by ``fill``, written out, and then linked to its name. Raises StoreError if there
-    is one already, or if the file system has no locks.
+    It is built beside (0600), filled by ``fill``, written out, and then linked to its name. Raises StoreError
+    if there is one already, or if the file system has no locks.
     """
     if network_fs is None:
         network_fs = network_type(os.path.dirname(path)) != ""
@@ -236,7 +247,9 @@ def build(path: str, fill: Callable[[sqlite3.Connection], None], network_fs: boo
                 os.unlink(beside + ending)
 
 
-def _fill(connection: sqlite3.Connection, fill: Callable[[sqlite3.Connection], None], network_fs: bool) -> None:
+def _fill(
+    connection: sqlite3.Connection, fill: Callable[[sqlite3.Connection], None], network_fs: bool
+) -> None:
     connection.execute("PRAGMA synchronous=OFF")  # it is synced as a whole before it gets its name
     connection.executescript(schema())
     connection.execute("BEGIN")
@@ -257,7 +270,9 @@ def _empty_file(path: str) -> None:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
-            raise StoreError(f"{path}: files cannot be locked here ({error.strerror}); {_NO_LOCKS}") from error
+            raise StoreError(
+                f"{path}: files cannot be locked here ({error.strerror}); {_NO_LOCKS}"
+            ) from error
         raise
     finally:
         os.close(descriptor)

@@ -4,18 +4,40 @@ from __future__ import annotations
 
 import os
 
-NETWORK = frozenset({
-    "nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "fhgfs", "ceph", "afs", "9p", "ocfs2", "gfs2",
-    "pvfs2", "orangefs", "panfs", "glusterfs", "ncpfs", "wekafs", "virtiofs", "vboxsf",
-})
+NETWORK = frozenset(
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "fhgfs",
+        "ceph",
+        "afs",
+        "9p",
+        "ocfs2",
+        "gfs2",
+        "pvfs2",
+        "orangefs",
+        "panfs",
+        "glusterfs",
+        "ncpfs",
+        "wekafs",
+        "virtiofs",
+        "vboxsf",
+    }
+)
 _ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"))
 
 
 def network_type(path: str, mounts: str | None = None) -> str:
     """The type of the network file system that holds a path, or "" if it is on this machine's own.
 
-    ``mounts``: the text of ``/proc/mounts`` (proc(5)); None reads it. Unknown types count as local. FUSE file systems
-    (``fuse.sshfs``) count as network ones, for nobody can tell what is behind them.
+    ``mounts``: the text of ``/proc/mounts`` (proc(5)); None reads it. Unknown types count as local. FUSE file
+    systems (``fuse.sshfs``) count as network ones, for nobody can tell what is behind them.
     """
     if mounts is None:
         try:

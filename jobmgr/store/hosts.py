@@ -41,7 +41,10 @@ class Hosts(Jobs):
             db.execute(_PUT_HOST, astuple(host))
 
     def retrievals(
-        self, states: Iterable[str] = (PENDING,), due: float | None = None, number: int | None = None,
+        self,
+        states: Iterable[str] = (PENDING,),
+        due: float | None = None,
+        number: int | None = None,
     ) -> list[Retrieval]:
         """Files to bring home in these states; with ``due`` only those whose ``not_before`` has come."""
         chosen = list(states)
@@ -54,7 +57,8 @@ class Hosts(Jobs):
             values.append(number)
         with self.reading() as db:
             rows = db.execute(
-                f"SELECT {_RETRIEVAL} FROM retrievals WHERE {' AND '.join(where)} ORDER BY job_id, path", values
+                f"SELECT {_RETRIEVAL} FROM retrievals WHERE {' AND '.join(where)} ORDER BY job_id, path",
+                values,
             ).fetchall()
         return [Retrieval(*row) for row in rows]
 
@@ -64,18 +68,22 @@ class Hosts(Jobs):
             db.executemany(
                 f"INSERT INTO retrievals ({_RETRIEVAL}) VALUES ({marks(_RETRIEVAL.split(','))})"
                 " ON CONFLICT (job_id, path) DO UPDATE SET size = excluded.size, type = excluded.type,"
-                " state = excluded.state, error = excluded.error, tries = excluded.tries, not_before = excluded.not_before",
+                " state = excluded.state, error = excluded.error, tries = excluded.tries,"
+                " not_before = excluded.not_before",
                 [astuple(row) for row in rows],
             )
 
     def add_retrievals(self, rows: Sequence[Retrieval]) -> int:
-        """As :meth:`put_retrievals`, but a file that is known with at least this size stays as it is. Returns how many are due."""
+        """As :meth:`put_retrievals`, but a file that is known with at least this size stays as it is. Returns
+        how many are due.
+        """
         with self.writing() as db:
             before = db.total_changes
             db.executemany(
                 f"INSERT INTO retrievals ({_RETRIEVAL}) VALUES ({marks(_RETRIEVAL.split(','))})"
                 " ON CONFLICT (job_id, path) DO UPDATE SET size = excluded.size, type = excluded.type,"
-                " state = excluded.state, error = excluded.error, tries = excluded.tries, not_before = excluded.not_before"
+                " state = excluded.state, error = excluded.error, tries = excluded.tries,"
+                " not_before = excluded.not_before"
                 " WHERE excluded.size > retrievals.size OR excluded.type != retrievals.type",
                 [astuple(row) for row in rows],
             )

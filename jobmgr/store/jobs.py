@@ -19,9 +19,20 @@ _FLAGS = tuple(
     for name in ("acknowledged", "lost", "retry_safe", "followed", "find", "revoke", "resend")
 )
 # Never changed by a decision: what names the job, and what other methods set.
-_KEPT = frozenset({
-    "number", "cycle", "task", "submit", "token", "submit_time", "kill_intended", "changed", "doubt_since", "followed",
-})
+_KEPT = frozenset(
+    {
+        "number",
+        "cycle",
+        "task",
+        "submit",
+        "token",
+        "submit_time",
+        "kill_intended",
+        "changed",
+        "doubt_since",
+        "followed",
+    }
+)
 _SET = tuple(name for name in Job._fields if name not in _KEPT)
 _UPDATE = "UPDATE jobs SET {}, changed = ?, doubt_since = ?, followed = ? WHERE id = ?".format(
     ", ".join(f"{name} = ?" for name in _SET)
@@ -30,7 +41,8 @@ _SET_AT = tuple(Job._fields.index(name) for name in _SET)
 _CHUNK = 500  # SQLite's limit of variables is 999 in old versions
 
 FIRST_LOOK = 60.0
-"""Seconds after which a submit that was never answered becomes due for a poll: its controller may have died."""
+"""Seconds after which a submit that was never answered becomes due for a poll: its controller may have died.
+"""
 
 
 def new_token() -> str:
@@ -48,12 +60,16 @@ class Jobs(Runs):
     # --- writing ------------------------------------------------------------------------------------
 
     def take_submits(
-        self, submits: Sequence[NewSubmit], now: float, token: Callable[[], str] = new_token,
+        self,
+        submits: Sequence[NewSubmit],
+        now: float,
+        token: Callable[[], str] = new_token,
     ) -> list[Job]:
-        """Take the next submit number for each instance and make its job, ``submitting``: the intent, committed.
+        """Take the next submit number for each instance and make its job, ``submitting``: the intent,
+        committed.
 
-        An instance whose latest job is still active, or that does not exist, gets none: the jobs that are returned are
-        all that may be sent. Two processes never get the same number.
+        An instance whose latest job is still active, or that does not exist, gets none: the jobs that are
+        returned are all that may be sent. Two processes never get the same number.
         """
         taken = list[int]()
         with self.writing() as db:
@@ -64,17 +80,19 @@ class Jobs(Runs):
             return list(_by_number(db, taken))
 
     def apply(self, changes: Sequence[Change], now: float) -> set[int]:
-        """Make the changes of a batch, with their history, messages and outputs. Returns the numbers of the jobs changed.
+        """Make the changes of a batch, with their history, messages and outputs. Returns the numbers of the
+        jobs changed.
 
-        Left out: a job whose state has changed since it was read (somebody else has decided; the next look counts), and
-        a transition that the table does not know (a line in the history says so).
+        Left out: a job whose state has changed since it was read (somebody else has decided; the next look
+        counts), and a transition that the table does not know (a line in the history says so).
         """
         with self.writing() as db:
             present = {
                 row[0]: row[1:]
                 for chunk in _chunks([change.old.number for change in changes])
                 for row in db.execute(
-                    f"SELECT id, state, doubt, doubt_since, rule, changed, followed FROM jobs WHERE id IN ({marks(chunk)})",
+                    "SELECT id, state, doubt, doubt_since, rule, changed, followed FROM jobs"
+                    f" WHERE id IN ({marks(chunk)})",
                     chunk,
                 )
             }
@@ -98,7 +116,8 @@ class Jobs(Runs):
         """Name another host in the intent of jobs whose request was certainly not sent."""
         with self.writing() as db:
             db.executemany(
-                "UPDATE jobs SET host = ?, instance = ? WHERE id = ? AND state = 'submitting' AND acknowledged = 0",
+                "UPDATE jobs SET host = ?, instance = ?"
+                " WHERE id = ? AND state = 'submitting' AND acknowledged = 0",
                 [(host, instance, number) for number in numbers],
             )
 
@@ -106,12 +125,14 @@ class Jobs(Runs):
         """Replace the stored submit requests of jobs, by number."""
         with self.writing() as db:
             db.executemany(
-                "INSERT INTO specs (job_id, spec) VALUES (?, ?) ON CONFLICT (job_id) DO UPDATE SET spec = excluded.spec",
+                "INSERT INTO specs (job_id, spec) VALUES (?, ?)"
+                " ON CONFLICT (job_id) DO UPDATE SET spec = excluded.spec",
                 list(specs.items()),
             )
 
     def mark_kill_intent(self, numbers: Iterable[int], now: float, text: str = "kill asked for") -> list[Job]:
-        """Note, before any host is asked, that these jobs are to be killed. Returns those that are still active.
+        """Note, before any host is asked, that these jobs are to be killed. Returns those that are still
+        active.
 
         They become due for a poll, so that a kill that was not answered is followed up.
         """
@@ -121,10 +142,14 @@ class Jobs(Runs):
                 "UPDATE jobs SET kill_intended = coalesce(kill_intended, ?), next_poll = ? WHERE id = ?",
                 [(now, now, job.number) for job in active],
             )
-            insert_events(db, [
-                Event(now, job.id, "kill", job.state.value, job.state.value, "", text, "", job.number)
-                for job in active if job.kill_intended is None
-            ])
+            insert_events(
+                db,
+                [
+                    Event(now, job.id, "kill", job.state.value, job.state.value, "", text, "", job.number)
+                    for job in active
+                    if job.kill_intended is None
+                ],
+            )
             return list(_by_number(db, [job.number for job in active]))
 
     def set_followed(self, numbers: Iterable[int]) -> None:
@@ -138,7 +163,8 @@ class Jobs(Runs):
             db.executemany("UPDATE jobs SET next_poll = ? WHERE id = ?", [(at, n) for n, at in polls.items()])
 
     def restore(self, jobs: Sequence[Job], now: float) -> int:
-        """Put jobs into the store that were found on hosts; makes missing cycles and instances. Returns how many are new.
+        """Put jobs into the store that were found on hosts; makes missing cycles and instances. Returns how
+        many are new.
 
         Their ``number`` is ignored. The instances take the highest submit number as their latest.
         """
@@ -156,7 +182,7 @@ class Jobs(Runs):
                 )
             db.executemany(
                 f"INSERT OR IGNORE INTO jobs ({', '.join(_COLUMNS[1:])}) VALUES ({marks(_COLUMNS[1:])})",
-                [(*job[1:_STATE], job.state.value, *job[_STATE + 1:]) for job in jobs],
+                [(*job[1:_STATE], job.state.value, *job[_STATE + 1 :]) for job in jobs],
             )
             _mirror(db, jobs, now)
             added: int = db.execute("SELECT count(*) FROM jobs").fetchone()[0] - before
@@ -165,8 +191,13 @@ class Jobs(Runs):
     # --- reading ------------------------------------------------------------------------------------
 
     def jobs_where(
-        self, states: Iterable[State] | None = None, platform: str | None = None, host: str | None = None,
-        numbers: Sequence[int] | None = None, cycle: str | None = None, task: str | None = None,
+        self,
+        states: Iterable[State] | None = None,
+        platform: str | None = None,
+        host: str | None = None,
+        numbers: Sequence[int] | None = None,
+        cycle: str | None = None,
+        task: str | None = None,
         latest: bool = False,
     ) -> list[Job]:
         """Jobs that fit every filter, by number (the order in which they were made).
@@ -184,7 +215,8 @@ class Jobs(Runs):
                 values.append(value)
         if latest:
             where.append(
-                "submit = (SELECT last_submit FROM instances AS i WHERE i.cycle = jobs.cycle AND i.task = jobs.task)"
+                "submit ="
+                " (SELECT last_submit FROM instances AS i WHERE i.cycle = jobs.cycle AND i.task = jobs.task)"
             )
         condition = " AND ".join(where)
         with self.reading() as db:
@@ -202,7 +234,8 @@ class Jobs(Runs):
         """One job; submit number 0 = the latest one of the instance."""
         with self.reading() as db:
             row = db.execute(
-                f"{_SELECT} WHERE cycle = ? AND task = ? AND (submit = ? OR ? = 0) ORDER BY submit DESC LIMIT 1",
+                f"{_SELECT} WHERE cycle = ? AND task = ? AND (submit = ? OR ? = 0)"
+                " ORDER BY submit DESC LIMIT 1",
                 (cycle, task, submit, submit),
             ).fetchone()
         return None if row is None else _job(row)
@@ -221,7 +254,9 @@ class Jobs(Runs):
         """The jobs that are due for a poll, host by host, the longest due first."""
         with self.reading() as db:
             rows = db.execute(
-                f"{_SELECT} WHERE next_poll IS NOT NULL AND next_poll <= ? ORDER BY platform, host, next_poll, id", (now,)
+                f"{_SELECT} WHERE next_poll IS NOT NULL AND next_poll <= ?"
+                " ORDER BY platform, host, next_poll, id",
+                (now,),
             ).fetchall()
         return [_job(row) for row in rows]
 
@@ -237,14 +272,17 @@ class Jobs(Runs):
         """Jobs with a final state whose consequences (graph, retry) were not drawn yet."""
         final = [state.value for state in FINAL]
         with self.reading() as db:
-            rows = db.execute(f"{_SELECT} WHERE followed = 0 AND state IN ({marks(final)}) ORDER BY id", final).fetchall()
+            rows = db.execute(
+                f"{_SELECT} WHERE followed = 0 AND state IN ({marks(final)}) ORDER BY id", final
+            ).fetchall()
         return [_job(row) for row in rows]
 
     def next_due(self) -> float | None:
         """The earliest time at which a poll, a retry or a retrieval is due; None if nothing is."""
         with self.reading() as db:
             (due,) = db.execute(
-                "SELECT min(at) FROM (SELECT min(next_poll) AS at FROM jobs WHERE next_poll IS NOT NULL UNION ALL"
+                "SELECT min(at) FROM ("
+                " SELECT min(next_poll) AS at FROM jobs WHERE next_poll IS NOT NULL UNION ALL"
                 " SELECT min(not_before) FROM instances WHERE state IN ('waiting', 'queued') UNION ALL"
                 " SELECT min(not_before) FROM retrievals WHERE state = 'pending')"
             ).fetchone()
@@ -255,19 +293,22 @@ class Jobs(Runs):
         active = [state.value for state in ACTIVE]
         with self.reading() as db:
             rows = db.execute(
-                f"SELECT platform, host, count(*) FROM jobs WHERE state IN ({marks(active)}) GROUP BY platform, host", active
+                f"SELECT platform, host, count(*) FROM jobs WHERE state IN ({marks(active)})"
+                " GROUP BY platform, host",
+                active,
             ).fetchall()
         return {(platform, host): count for platform, host, count in rows}
 
     def lines(self) -> list[JobLine]:
-        """What ``status`` shows: one line per instance, with its latest job, in the order of the instances."""
+        """What ``status`` shows: a line per instance, with its latest job, in the order of the instances."""
         with self.reading() as db:
             rows = db.execute(
                 "SELECT i.cycle, i.task, coalesce(j.submit, 0), i.state,"
                 " CASE WHEN j.state = i.state THEN j.changed ELSE i.changed END,"
                 " CASE WHEN j.state = i.state THEN j.detail ELSE i.detail END,"
                 " coalesce(j.doubt, ''), j.doubt_since, coalesce(j.platform, ''), coalesce(j.host, ''),"
-                " coalesce(j.native_id, ''), j.last_answer, i.not_before, j.start_time, j.exit_time, j.elapsed"
+                " coalesce(j.native_id, ''), j.last_answer, i.not_before, j.start_time, j.exit_time,"
+                " j.elapsed"
                 " FROM instances AS i LEFT JOIN jobs AS j"
                 " ON j.cycle = i.cycle AND j.task = i.task AND j.submit = i.last_submit ORDER BY i.position"
             ).fetchall()
@@ -280,7 +321,9 @@ class Jobs(Runs):
             return {
                 number: spec
                 for chunk in _chunks(list(numbers))
-                for number, spec in db.execute(f"SELECT job_id, spec FROM specs WHERE job_id IN ({marks(chunk)})", chunk)
+                for number, spec in db.execute(
+                    f"SELECT job_id, spec FROM specs WHERE job_id IN ({marks(chunk)})", chunk
+                )
             }
 
     def last_look(self, number: int) -> tuple[float, str] | None:
@@ -293,7 +336,8 @@ class Jobs(Runs):
         """What a job announced, in its order."""
         with self.reading() as db:
             rows = db.execute(
-                "SELECT number, time, severity, text FROM messages WHERE job_id = ? ORDER BY number", (number,)
+                "SELECT number, time, severity, text FROM messages WHERE job_id = ? ORDER BY number",
+                (number,),
             ).fetchall()
         return [Message(*row) for row in rows]
 
@@ -308,7 +352,7 @@ class Jobs(Runs):
             return int(end), self._events("WHERE id > ? AND id <= ?", (last, end))
 
     def subject_history(self, subject: str) -> list[Event]:
-        """All events about one subject: ``CYCLE/TASK`` of an instance, ``PLATFORM/HOST``, or "" for the run."""
+        """All events about one subject: ``CYCLE/TASK`` of an instance, ``PLATFORM/HOST``, "" for the run."""
         return self._events("WHERE subject = ?", (subject,))
 
     def add_events(self, events: Iterable[Event]) -> None:
@@ -319,7 +363,9 @@ class Jobs(Runs):
     def _events(self, where: str, values: tuple[object, ...]) -> list[Event]:
         with self.reading() as db:
             rows = db.execute(
-                f"SELECT time, subject, kind, old, new, rule, text, evidence, job_id FROM events {where} ORDER BY id", values
+                "SELECT time, subject, kind, old, new, rule, text, evidence, job_id FROM events"
+                f" {where} ORDER BY id",
+                values,
             ).fetchall()
         return [Event(*row) for row in rows]
 
@@ -328,23 +374,38 @@ def _take(db: Any, submit: NewSubmit, now: float, token: str) -> int | None:
     """Make one job and return its number; None if its instance may not have one now."""
     row = db.execute(
         "SELECT i.last_submit, j.state FROM instances AS i LEFT JOIN jobs AS j"
-        " ON j.cycle = i.cycle AND j.task = i.task AND j.submit = i.last_submit WHERE i.cycle = ? AND i.task = ?",
+        " ON j.cycle = i.cycle AND j.task = i.task AND j.submit = i.last_submit"
+        " WHERE i.cycle = ? AND i.task = ?",
         (submit.cycle, submit.task),
     ).fetchone()
-    if row is None or row[1] is not None and _STATES[row[1]] in ACTIVE:
+    if row is None or (row[1] is not None and _STATES[row[1]] in ACTIVE):
         return None
     number = row[0] + 1
     state = State.SUBMITTING.value
     cursor = db.execute(
-        "INSERT INTO jobs (cycle, task, submit, token, platform, host, transport, runner, state, changed, instance, tries,"
-        " submit_time, next_poll) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)",
-        (submit.cycle, submit.task, number, token, submit.platform, submit.host, submit.transport, submit.runner, state,
-         now, submit.instance, now, now + FIRST_LOOK),
+        "INSERT INTO jobs (cycle, task, submit, token, platform, host, transport, runner, state, changed, instance,"
+        " tries, submit_time, next_poll) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)",
+        (
+            submit.cycle,
+            submit.task,
+            number,
+            token,
+            submit.platform,
+            submit.host,
+            submit.transport,
+            submit.runner,
+            state,
+            now,
+            submit.instance,
+            now,
+            now + FIRST_LOOK,
+        ),
     )
     key: int = cursor.lastrowid
     db.execute("INSERT INTO specs (job_id, spec) VALUES (?, ?)", (key, submit.spec))
     db.execute(
-        "UPDATE instances SET state = ?, detail = '', not_before = NULL, manual = 0, last_submit = ?, changed = ?"
+        "UPDATE instances SET state = ?, detail = '', not_before = NULL, manual = 0, last_submit = ?,"
+        " changed = ?"
         " WHERE cycle = ? AND task = ?",
         (state, number, now, submit.cycle, submit.task),
     )
@@ -373,19 +434,34 @@ def _history(change: Change, stored: Sequence[Any], now: float) -> Iterator[Even
     """The line of the history for a change that somebody would want to read about."""
     new, old = change.new, change.old
     _, doubt, _, rule, _, _ = stored
-    doubt_turned = bool(new.doubt) is not bool(doubt) or bool(new.doubt) and rule != new.rule
+    doubt_turned = bool(new.doubt) is not bool(doubt) or (bool(new.doubt) and rule != new.rule)
     if new.state is old.state and not doubt_turned and not change.text:
         return
     text = change.text or "; ".join(part for part in (new.detail, new.doubt) if part)
     yield Event(
-        now, old.id, change.kind, old.state.value, new.state.value, new.rule, text, change.evidence, old.number
+        now,
+        old.id,
+        change.kind,
+        old.state.value,
+        new.state.value,
+        new.rule,
+        text,
+        change.evidence,
+        old.number,
     )
 
 
 def _refused(change: Change, now: float) -> Event:
     return Event(
-        now, change.old.id, "refused", change.old.state.value, change.new.state.value, change.new.rule,
-        "this state may not follow that one; nothing was changed", change.evidence, change.old.number,
+        now,
+        change.old.id,
+        "refused",
+        change.old.state.value,
+        change.new.state.value,
+        change.new.rule,
+        "this state may not follow that one; nothing was changed",
+        change.evidence,
+        change.old.number,
     )
 
 
@@ -399,7 +475,8 @@ def _note_details(db: Any, made: Sequence[Change], now: float) -> None:
         "INSERT OR IGNORE INTO messages (job_id, number, time, severity, text) VALUES (?, ?, ?, ?, ?)",
         [
             (change.old.number, message.number, message.time, message.severity, message.text)
-            for change in made for message in change.messages
+            for change in made
+            for message in change.messages
         ],
     )
     reached = [(change.old.cycle, change.old.task, output) for change in made for output in change.outputs]
@@ -407,7 +484,7 @@ def _note_details(db: Any, made: Sequence[Change], now: float) -> None:
 
 
 def _mirror(db: Any, jobs: Sequence[Job], now: float) -> None:
-    """Give each job's state to its instance, if it is the latest job there and the instance was not removed."""
+    """Give a job's state to its instance, if it is the latest job there and the instance was not removed."""
     db.executemany(
         "UPDATE instances SET state = ?, detail = '', not_before = NULL, changed = ?"
         " WHERE cycle = ? AND task = ? AND last_submit = ? AND state != 'removed'",
@@ -423,7 +500,7 @@ def _by_number(db: Any, numbers: Sequence[int]) -> Iterator[Job]:
 
 def _chunks(values: Sequence[int]) -> Iterator[Sequence[int]]:
     for at in range(0, len(values), _CHUNK):
-        yield values[at:at + _CHUNK]
+        yield values[at : at + _CHUNK]
 
 
 def _job(row: Sequence[Any]) -> Job:

@@ -1,7 +1,7 @@
 """The records that go into the store and come out of it.
 
-Times are seconds since the epoch: by the controller's clock, but for the fields of :class:`Job` that say otherwise.
-None = not known, or never.
+Times are seconds since the epoch: by the controller's clock, but for the fields of :class:`Job` that say
+otherwise. None = not known, or never.
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ from typing import NamedTuple
 from ..core.states import State
 
 PENDING, DONE, TOO_LARGE, IS_A_LINK, VANISHED, FAILED = (
-    "pending", "done", "too-large", "is-a-link", "vanished", "failed",
+    "pending",
+    "done",
+    "too-large",
+    "is-a-link",
+    "vanished",
+    "failed",
 )
 RETRIEVAL_STATES = (PENDING, DONE, TOO_LARGE, IS_A_LINK, VANISHED, FAILED)
 """States of a file's retrieval; all but ``pending`` are ends (``failed``: given up)."""
@@ -20,7 +25,7 @@ RETRIEVAL_STATES = (PENDING, DONE, TOO_LARGE, IS_A_LINK, VANISHED, FAILED)
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A task in a cycle. ``state`` is its own before the first job and while it waits, else its latest job's."""
+    """A task in a cycle. ``state``: its own before the first job and while it waits, else its latest job's."""
 
     cycle: str
     task: str
@@ -58,7 +63,8 @@ class NewSubmit:
 
 
 class Job(NamedTuple):
-    """One submission of a task. A named tuple, because ten thousand of them are read at once; change with ``_replace``.
+    """One submission of a task. A named tuple, because ten thousand of them are read at once; change with
+    ``_replace``.
 
     ``number`` is the store's own key, ``id`` the name that users know. By the host's clock: ``start_time``,
     ``exit_time``, ``grace_since`` and ``look_time`` (0 = none).
@@ -131,7 +137,9 @@ def job_id(cycle: str, task: str, submit: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a job announced: ``time`` as in job.status (UTC with ``Z``), ``severity`` (``EVENT`` for a named event)."""
+    """What a job announced: ``time`` as in job.status (UTC with ``Z``), ``severity`` (``EVENT`` for a named
+    event).
+    """
 
     number: int
     time: str
@@ -143,11 +151,11 @@ class Message:
 class Change:
     """The new record of a job after a decision. ``old`` is the job as it was read when the decision was made.
 
-    If the stored state is no longer ``old.state``, another process has decided meanwhile and this change is not
-    made. ``new`` holds the whole new record (``old._replace(...)``); what names the job, ``submit_time``,
-    ``kill_intended``, ``changed``, ``doubt_since`` and ``followed`` are not taken from it. ``text`` is for the
-    history, ``evidence`` (JSON, "" = none) what the decision rests on, ``outputs`` what the instance has reached by
-    it, ``messages`` those not seen before.
+    If the stored state is no longer ``old.state``, another process has decided meanwhile and this change is
+    not made. ``new`` holds the whole new record (``old._replace(...)``); what names the job, ``submit_time``,
+    ``kill_intended``, ``changed``, ``doubt_since`` and ``followed`` are not taken from it. ``text`` is for
+    the history, ``evidence`` (JSON, "" = none) what the decision rests on, ``outputs`` what the instance has
+    reached by it, ``messages`` those not seen before.
     """
 
     old: Job
@@ -213,7 +221,7 @@ class JobLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What is known of one host of one platform. ``clock_offset``: seconds that its clock is ahead of ours."""
+    """What is known of a host of a platform. ``clock_offset``: seconds that its clock is ahead of ours."""
 
     platform: str
     host: str
@@ -237,7 +245,9 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """One file to bring home; ``number`` is its job's, ``path`` relative to the run directory, ``size`` in bytes."""
+    """One file to bring home; ``number`` is its job's, ``path`` relative to the run directory, ``size`` in
+    bytes.
+    """
 
     number: int
     path: str

@@ -10,9 +10,7 @@ from ..core.states import BEFORE_JOB, State, can, may_wait_again
 from .db import Database
 from .records import Event, Instance, InstanceChange
 
-_INSTANCE = (
-    "cycle, task, state, detail, not_before, tries, submit_tries, hold, manual, last_submit, changed"
-)
+_INSTANCE = "cycle, task, state, detail, not_before, tries, submit_tries, hold, manual, last_submit, changed"
 
 
 class Runs(Database):
@@ -35,7 +33,8 @@ class Runs(Database):
         """Set some of the metadata; None as a value is stored as such."""
         with self.writing() as db:
             db.executemany(
-                "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                "INSERT INTO meta (key, value) VALUES (?, ?)"
+                " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 meta_rows(values),
             )
 
@@ -62,8 +61,11 @@ class Runs(Database):
             return [row[0] for row in db.execute("SELECT cycle FROM cycles ORDER BY position")]
 
     def instances(
-        self, states: Iterable[State] | None = None, cycle: str | None = None,
-        keys: Sequence[tuple[str, str]] | None = None, changed_since: float | None = None,
+        self,
+        states: Iterable[State] | None = None,
+        cycle: str | None = None,
+        keys: Sequence[tuple[str, str]] | None = None,
+        changed_since: float | None = None,
     ) -> list[Instance]:
         """Task instances, in the order in which they were added: all, or those that fit every filter."""
         where, values = ["1"], list[object]()
@@ -90,8 +92,8 @@ class Runs(Database):
     def set_instances(self, changes: Sequence[InstanceChange], now: float) -> set[tuple[str, str]]:
         """Change instances. A state that may not follow the stored one (a job is at work) is not set.
 
-        ``removed`` may follow anything; an instance whose job has ended may wait, be held or queued again. Returns the
-        keys of those that were changed as asked.
+        ``removed`` may follow anything; an instance whose job has ended may wait, be held or queued again.
+        Returns the keys of those that were changed as asked.
         """
         made = set[tuple[str, str]]()
         updates, events = list[tuple[object, ...]](), list[Event]()
@@ -107,18 +109,29 @@ class Runs(Database):
                 if not _may_become(old, new):
                     continue
                 made.add((change.cycle, change.task))
-                updates.append((
-                    new.value, change.detail, change.state is not None, change.not_before, change.tries,
-                    change.submit_tries, change.hold, change.manual, now, change.cycle, change.task,
-                ))
+                updates.append(
+                    (
+                        new.value,
+                        change.detail,
+                        change.state is not None,
+                        change.not_before,
+                        change.tries,
+                        change.submit_tries,
+                        change.hold,
+                        change.manual,
+                        now,
+                        change.cycle,
+                        change.task,
+                    )
+                )
                 if new is not old or change.text:
                     subject = f"{change.cycle}/{change.task}"
                     events.append(Event(now, subject, "instance", old.value, new.value, "", change.text))
             db.executemany(
                 "UPDATE instances SET state = ?, detail = coalesce(?, detail),"
                 " not_before = CASE WHEN ? THEN ? ELSE not_before END, tries = coalesce(?, tries),"
-                " submit_tries = coalesce(?, submit_tries), hold = coalesce(?, hold), manual = coalesce(?, manual),"
-                " changed = ? WHERE cycle = ? AND task = ?",
+                " submit_tries = coalesce(?, submit_tries), hold = coalesce(?, hold),"
+                " manual = coalesce(?, manual), changed = ? WHERE cycle = ? AND task = ?",
                 updates,
             )
             insert_events(db, events)
@@ -132,15 +145,29 @@ class Runs(Database):
 
     # --- what was reached ---------------------------------------------------------------------------
 
-    def outputs(self, cycle: str | None = None) -> dict[tuple[str, str], frozenset[str]]:
-        """What each instance has reached: outputs (``succeeded``, ``failed``, ...) and events of its own."""
+    def outputs(
+        self, cycle: str | None = None, keys: Sequence[tuple[str, str]] | None = None
+    ) -> dict[tuple[str, str], frozenset[str]]:
+        """What each instance has reached: outputs (``started``, ...) and events of its own; of all, a cycle,
+        or some.
+        """
         sql, values = "SELECT cycle, task, output FROM outputs", list[object]()
         if cycle is not None:
             sql, values = sql + " WHERE cycle = ?", [cycle]
         reached = dict[tuple[str, str], set[str]]()
         with self.reading() as db:
-            for row_cycle, task, output in db.execute(sql, values):
-                reached.setdefault((row_cycle, task), set()).add(output)
+            if keys is None or len(keys) > 500:
+                rows = db.execute(sql, values).fetchall()
+            else:
+                rows = [
+                    row
+                    for key in keys
+                    for row in db.execute(
+                        "SELECT cycle, task, output FROM outputs WHERE cycle = ? AND task = ?", key
+                    )
+                ]
+        for row_cycle, task, output in rows:
+            reached.setdefault((row_cycle, task), set()).add(output)
         return {key: frozenset(names) for key, names in reached.items()}
 
     def add_outputs(self, reached: Iterable[tuple[str, str, str]], now: float) -> None:
@@ -186,5 +213,15 @@ def insert_events(db: Any, events: Iterable[Event]) -> None:
 
 def _instance(row: Sequence[Any]) -> Instance:
     return Instance(
-        row[0], row[1], State(row[2]), row[3], row[4], row[5], row[6], bool(row[7]), bool(row[8]), row[9], row[10],
+        row[0],
+        row[1],
+        State(row[2]),
+        row[3],
+        row[4],
+        row[5],
+        row[6],
+        bool(row[7]),
+        bool(row[8]),
+        row[9],
+        row[10],
     )

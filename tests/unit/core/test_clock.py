@@ -21,7 +21,10 @@ def test_parts_of_a_second_count() -> None:
     assert parse_utc("1970-01-01T00:00:01.25Z") == 1.25
 
 
-@pytest.mark.parametrize("text", ["", "now", "2026-11-20", "2026-13-01T00:00:00Z", "2026-11-20T24:00:00Z", None, 5, "2026-11-20T11:20:03"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "now", "2026-11-20", "2026-13-01T00:00:00Z", "2026-11-20T24:00:00Z", None, 5, "2026-11-20T11:20:03"],
+)
 def test_what_is_no_time_is_none(text: object) -> None:
     assert parse_utc(text) is None
 

@@ -1,5 +1,6 @@
 """The decision table: one case for each row and for each alternative in a row, then what holds for all of them."""
 
+# ruff: noqa: E501 -- a table is read by its columns
 from __future__ import annotations
 
 from dataclasses import replace

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobmgr.core.retry import BACKOFF, QUEUE_FULL, QUEUE_LIMIT, Ended, Policy, after_final, backoff, contact_backoff
+from jobmgr.core.retry import (
+    BACKOFF,
+    QUEUE_FULL,
+    QUEUE_LIMIT,
+    Ended,
+    Policy,
+    after_final,
+    backoff,
+    contact_backoff,
+)
 from jobmgr.core.states import FINAL, State
 
 S = State
@@ -25,7 +34,13 @@ def test_a_failed_job_is_retried_by_its_delays() -> None:
 
 def test_a_submit_failed_job_has_delays_of_its_own() -> None:
     first = after_final(Ended(S.SUBMIT_FAILED, retry_safe=True, tries=1), POLICY, 0.0)
-    assert (first.again, first.at, first.tries, first.submit_tries, first.fence_first) == (True, 10.0, 1, 1, False)
+    assert (first.again, first.at, first.tries, first.submit_tries, first.fence_first) == (
+        True,
+        10.0,
+        1,
+        1,
+        False,
+    )
     assert not after_final(Ended(S.SUBMIT_FAILED, retry_safe=True, submit_tries=1), POLICY, 0.0).again
 
 

@@ -30,7 +30,9 @@ def test_what_is_not_active_is_not_polled(state: State) -> None:
 def test_no_poll_comes_sooner_than_the_minimum() -> None:
     often = Intervals((1.0,), (1.0,), 10.0)
     assert next_poll(Polled(S.RUNNING, 1000.0), often) == 1010.0
-    assert next_poll(Polled(S.RUNNING, 1000.0, start_time=0.0, time_limit=999.0 - 60.0 + 3.0), often) == 1010.0
+    assert (
+        next_poll(Polled(S.RUNNING, 1000.0, start_time=0.0, time_limit=999.0 - 60.0 + 3.0), often) == 1010.0
+    )
 
 
 def test_errors_back_off_with_jitter() -> None:
@@ -58,7 +60,12 @@ def test_the_time_limit_is_told_by_the_hosts_clock() -> None:
 
 
 def test_soonest() -> None:
-    assert (soonest(1.0, None), soonest(None, 2.0), soonest(3.0, 2.0), soonest(None, None)) == (1.0, 2.0, 2.0, None)
+    assert (soonest(1.0, None), soonest(None, 2.0), soonest(3.0, 2.0), soonest(None, None)) == (
+        1.0,
+        2.0,
+        2.0,
+        None,
+    )
 
 
 def test_batches_are_one_for_each_host() -> None:
@@ -69,4 +76,8 @@ def test_a_full_platform_holds_up_only_its_own() -> None:
     ready = ["a1", "a2", "b1", "c1", "a3"]
     admitted, waiting = admit(ready, lambda name: name[0], {"a": 1}, {"a": 2, "b": None}, held={"c"})
     assert admitted == ["a1", "b1"]
-    assert waiting == [("a2", "a has 2 jobs (max_submit)"), ("c1", "c is held"), ("a3", "a has 2 jobs (max_submit)")]
+    assert waiting == [
+        ("a2", "a has 2 jobs (max_submit)"),
+        ("c1", "c is held"),
+        ("a3", "a has 2 jobs (max_submit)"),
+    ]

@@ -15,7 +15,19 @@ from jobmgr.core.retry import QUEUE_LIMIT
 from jobmgr.core.settle import SECOND_LOOK, answer
 from jobmgr.core.states import State
 from jobmgr_remote import wire
-from tests.unit.core.cases import ELSEWHERE, HERE, NOW, TOKEN, evidence, file, found, look, no_file, unsettled, view
+from tests.unit.core.cases import (
+    ELSEWHERE,
+    HERE,
+    NOW,
+    TOKEN,
+    evidence,
+    file,
+    found,
+    look,
+    no_file,
+    unsettled,
+    view,
+)
 from tests.unit.core.test_decide import after
 
 S = State
@@ -43,9 +55,14 @@ def test_an_acknowledged_job_is_submitted(result: str) -> None:
     assert (verdict.state, verdict.native_id, verdict.acknowledged) == (S.SUBMITTED, "77", True)
 
 
-@pytest.mark.parametrize("result, words", [
-    (wire.R_FAILED, "sbatch: error: invalid partition"), (wire.R_FOREIGN, ""), (wire.R_REFUSED, "no background jobs here"),
-])
+@pytest.mark.parametrize(
+    "result, words",
+    [
+        (wire.R_FAILED, "sbatch: error: invalid partition"),
+        (wire.R_FOREIGN, ""),
+        (wire.R_REFUSED, "no background jobs here"),
+    ],
+)
 def test_a_refused_job_is_submit_failed_and_safe_to_retry(result: str, words: str) -> None:
     verdict = answer(SENT, reply(result, text=words))
     assert (verdict.state, verdict.retry_safe, kinds(verdict)) == (S.SUBMIT_FAILED, True, {Retrieve})
@@ -55,7 +72,11 @@ def test_a_refused_job_is_submit_failed_and_safe_to_retry(result: str, words: st
 
 def test_a_full_queue_is_said_and_tried_again() -> None:
     verdict = answer(SENT, reply(wire.R_LIMIT))
-    assert (verdict.state, verdict.facts.reason, verdict.detail) == (S.SUBMIT_FAILED, QUEUE_LIMIT, "the queue is full")
+    assert (verdict.state, verdict.facts.reason, verdict.detail) == (
+        S.SUBMIT_FAILED,
+        QUEUE_LIMIT,
+        "the queue is full",
+    )
 
 
 def test_a_revoked_token_cannot_start() -> None:
@@ -63,7 +84,9 @@ def test_a_revoked_token_cannot_start() -> None:
     assert answer(replace(SENT, kill_intended=True), reply(wire.R_REVOKED)).state is S.KILLED
 
 
-@pytest.mark.parametrize("result, text", [(wire.R_UNKNOWN, "timed out"), (wire.R_UNKNOWN, ""), ("a new word", "x")])
+@pytest.mark.parametrize(
+    "result, text", [(wire.R_UNKNOWN, "timed out"), (wire.R_UNKNOWN, ""), ("a new word", "x")]
+)
 def test_a_runner_that_did_not_tell_is_asked_for_the_token(result: str, text: str) -> None:
     verdict = answer(SENT, reply(result, text=text))
     assert verdict.state is S.SUBMIT_UNKNOWN
@@ -73,7 +96,11 @@ def test_a_runner_that_did_not_tell_is_asked_for_the_token(result: str, text: st
 
 def test_no_connection_sends_later_and_no_answer_asks_first() -> None:
     unsent = answer(SENT, None, sent=False, error="connection refused")
-    assert (unsent.state, unsent.doubt, kinds(unsent)) == (S.SUBMITTING, "unreachable (connection refused)", {Resend})
+    assert (unsent.state, unsent.doubt, kinds(unsent)) == (
+        S.SUBMITTING,
+        "unreachable (connection refused)",
+        {Resend},
+    )
     assert answer(SENT, None, sent=False).doubt == "unreachable"
     lost = answer(SENT, None, error="timed out")
     assert (lost.state, kinds(lost)) == (S.SUBMIT_UNKNOWN, {PollAgain})
@@ -114,9 +141,14 @@ def test_resends_come_less_and_less_often() -> None:
     assert waits == sorted(set(waits))
 
 
-@pytest.mark.parametrize("seen", [
-    NOTHING._replace(fenced=True), NOTHING._replace(file=file()), NOTHING._replace(file=no_file(wire.FILE_UNREADABLE)),
-])
+@pytest.mark.parametrize(
+    "seen",
+    [
+        NOTHING._replace(fenced=True),
+        NOTHING._replace(file=file()),
+        NOTHING._replace(file=no_file(wire.FILE_UNREADABLE)),
+    ],
+)
 def test_a_host_that_knows_something_is_never_sent_the_request_again(seen: wire.Evidence) -> None:
     verdict = decide(unsettled(), look(seen))
     assert (verdict.rule, kinds(verdict)) == ("find", {Find, PollAgain})
@@ -129,16 +161,30 @@ def test_without_a_known_instance_absence_proves_nothing() -> None:
 
 def test_a_found_token_is_adopted() -> None:
     verdict = decide(unsettled(), look(evidence(found=found(wire.FOUND_ID, "4242"))))
-    assert (verdict.state, verdict.rule, verdict.native_id, verdict.acknowledged) == (S.SUBMITTED, "adopted", "4242", True)
+    assert (verdict.state, verdict.rule, verdict.native_id, verdict.acknowledged) == (
+        S.SUBMITTED,
+        "adopted",
+        "4242",
+        True,
+    )
 
 
-@pytest.mark.parametrize("error, doubt", [
-    ("munge is down", "the queue could not be asked: munge is down"), ("", "the queue could not be asked"),
-])
+@pytest.mark.parametrize(
+    "error, doubt",
+    [
+        ("munge is down", "the queue could not be asked: munge is down"),
+        ("", "the queue could not be asked"),
+    ],
+)
 def test_a_queue_that_cannot_be_asked_settles_nothing(error: str, doubt: str) -> None:
     known = unsettled(grace_since=NOW - 600, grace_instance=HERE)
     verdict = decide(known, look(evidence(found=found(wire.FOUND_COULD_NOT_ASK, error=error))))
-    assert (verdict.state, verdict.rule, verdict.doubt, kinds(verdict)) == (S.SUBMIT_UNKNOWN, "find-failed", doubt, {Find})
+    assert (verdict.state, verdict.rule, verdict.doubt, kinds(verdict)) == (
+        S.SUBMIT_UNKNOWN,
+        "find-failed",
+        doubt,
+        {Find},
+    )
 
 
 @pytest.mark.parametrize("state", [wire.FOUND_ABSENT, wire.FOUND_CANNOT])
@@ -153,8 +199,10 @@ def test_absent_twice_with_the_submitter_dead_is_revoked(state: str) -> None:
     assert (late.state, late.rule, kinds(late)) == (S.SUBMIT_UNKNOWN, "revoke", {Revoke, PollAgain})
     won = decide(after(known, late), look(seen._replace(claim=wire.C_REVOKED), 61))
     assert (won.state, won.retry_safe) == (S.SUBMIT_FAILED, True)
-    refused = decide(after(known, late), look(evidence(file=file(started=True), claim=wire.C_STARTED,
-                                                       queue=wire.Q_ACTIVE), 61))
+    refused = decide(
+        after(known, late),
+        look(evidence(file=file(started=True), claim=wire.C_STARTED, queue=wire.Q_ACTIVE), 61),
+    )
     assert refused.state is S.RUNNING
 
 
@@ -172,7 +220,12 @@ def test_the_two_looks_are_of_the_same_instance() -> None:
 
 def test_after_a_restart_of_the_host_a_background_job_is_lost_and_a_batch_job_is_looked_up() -> None:
     lost = decide(unsettled(batch=False), look(NOTHING, instance=ELSEWHERE))
-    assert (lost.state, lost.rule, lost.facts.lost, lost.retry_safe) == (S.FAILED, "lost-restart", True, False)
+    assert (lost.state, lost.rule, lost.facts.lost, lost.retry_safe) == (
+        S.FAILED,
+        "lost-restart",
+        True,
+        False,
+    )
     assert Revoke in kinds(lost)
     assert decide(unsettled(), look(NOTHING, instance=ELSEWHERE)).rule == "find"
 
@@ -254,7 +307,11 @@ class Submitting(RuleBasedStateMachine):
             state = wire.FOUND_ID if self.host.queued else wire.FOUND_ABSENT
         queue = wire.Q_ACTIVE if started else wire.Q_NOT_ASKED
         return evidence(
-            file=there, queue=queue, fenced=self.host.fenced, claim=self.host.claim, found=found(state, "77" if self.host.queued else ""),
+            file=there,
+            queue=queue,
+            fenced=self.host.fenced,
+            claim=self.host.claim,
+            found=found(state, "77" if self.host.queued else ""),
         )
 
     def _take(self, verdict: Verdict) -> None:

@@ -11,7 +11,7 @@ S = State
 
 def test_every_state_is_in_the_table_and_in_one_group() -> None:
     assert set(TRANSITIONS) == set(State)
-    assert BEFORE_JOB | ACTIVE | FINAL == set(State)
+    assert set(State) == BEFORE_JOB | ACTIVE | FINAL
     assert len(BEFORE_JOB) + len(ACTIVE) + len(FINAL) == len(State)
 
 
@@ -46,4 +46,4 @@ def test_an_instance_waits_again_once_its_job_has_ended() -> None:
 
 
 def test_a_state_is_its_word() -> None:
-    assert f"{S.SUBMIT_UNKNOWN}" == "submit-unknown" == S.SUBMIT_UNKNOWN
+    assert f"{S.SUBMIT_UNKNOWN}" == S.SUBMIT_UNKNOWN.value == "submit-unknown"
