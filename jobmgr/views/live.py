@@ -35,8 +35,8 @@ _OTHER_LINES = RECENT + 6
 BAR = 30
 
 
-def picture(frame: Frame, width: int, elapsed: str = "") -> RenderableType:
-    """One drawing, for a terminal of ``width`` columns."""
+def picture(frame: Frame, width: int, elapsed: str = "", *, last: bool = False) -> RenderableType:
+    """One drawing, for a terminal of ``width`` columns; the last one needs no hint how to leave."""
     head = Text(frame.run, style="bold")
     head.append(f"  {rows.counts_text(frame.counts) or 'nothing submitted yet'}", style="default")
     if frame.doubts:
@@ -57,7 +57,8 @@ def picture(frame: Frame, width: int, elapsed: str = "") -> RenderableType:
         lines.append(Text(f"… {frame.more_tasks} more tasks", style="bright_black"))
     lines += [Text(line, no_wrap=True, overflow="ellipsis") for line in frame.recent]
     lines += [Text(f"! {line}", style="yellow") for line in frame.troubles]
-    lines.append(Text("Ctrl-C leaves the jobs running", style="bright_black"))
+    if not last:
+        lines.append(Text("Ctrl-C leaves the jobs running", style="bright_black"))
     return Group(*lines)
 
 
@@ -79,6 +80,7 @@ class LivePlay:
         )
         self._clock = clock
         self._begun = clock()
+        self._over = False
         self._live = Live(
             get_renderable=self._draw, console=self._console, refresh_per_second=PER_SECOND,
             redirect_stdout=False, redirect_stderr=False, vertical_overflow="crop",
@@ -88,7 +90,7 @@ class LivePlay:
         room = max(3, self._console.height - _OTHER_LINES)
         seconds = int(self._clock() - self._begun)
         elapsed = f"{seconds // 60}:{seconds % 60:02d}"
-        return picture(self._progress.frame(room), self._console.width, elapsed)
+        return picture(self._progress.frame(room), self._console.width, elapsed, last=self._over)
 
     def __enter__(self) -> LivePlay:
         self._live.start()
@@ -97,4 +99,5 @@ class LivePlay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over = True
         self._live.stop()
