@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any
 
 from jobmgr.core import graph as graphs
@@ -73,9 +74,7 @@ class Template:
 
     def placeholders(self) -> re.Pattern[str] | None:
         """Matches ``{m}`` of the parameters, and never the shell's ``${m}``; None without parameters."""
-        if not self.parameters:
-            return None
-        return re.compile(r"(?<!\$)\{(" + "|".join(map(re.escape, self.parameters)) + r")\}")
+        return _placeholders(self.parameters) if self.parameters else None
 
     def member(self, name: str, values: Sequence[str]) -> TaskDef:
         """The member with these values: ``{m}`` replaced in inputs, outputs, environment and directives."""
@@ -83,11 +82,17 @@ class Template:
         if pattern is None:
             return self.task
         pairs = tuple(zip(self.parameters, values, strict=True))
-        return fill(replace(self.task, name=name, parameters=pairs), pattern, dict(pairs))
+        return fill(self.task, pattern, dict(pairs), name=name, parameters=pairs)
 
 
-def fill(task: TaskDef, pattern: re.Pattern[str], values: Mapping[str, str]) -> TaskDef:
-    """``task`` with the values of its parameters put in where ``pattern`` finds their names."""
+@lru_cache(maxsize=64)
+def _placeholders(parameters: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(r"(?<!\$)\{(" + "|".join(map(re.escape, parameters)) + r")\}")
+
+
+def fill(task: TaskDef, pattern: re.Pattern[str], values: Mapping[str, str], **changes: Any) -> TaskDef:
+    """``task`` with the values of its parameters put in where ``pattern`` finds their names; ``changes``
+    are other fields to replace."""
 
     def put(text: str) -> str:
         return pattern.sub(lambda match: values[match[1]], text) if "{" in text else text
@@ -103,6 +108,7 @@ def fill(task: TaskDef, pattern: re.Pattern[str], values: Mapping[str, str]) -> 
         outputs=tuple(map(put, task.outputs)),
         environment=tuple((name, put(value)) for name, value in task.environment),
         directives=tuple((name, directive(value)) for name, value in task.directives),
+        **changes,
     )
 
 
@@ -174,11 +180,11 @@ class SuiteDef:
         return json.dumps(value, separators=(",", ":"))
 
     def with_tasks(self, tasks: Sequence[TaskDef]) -> SuiteDef:
-        """The suite with more tasks, which wait for nothing."""
+        """The suite with more tasks, which wait for nothing; one of the same name is replaced."""
         table = self.tasks if isinstance(self.tasks, TaskTable) else TaskTable.of(self.tasks.values())
-        new = {task.name for task in tasks}
+        new = dict.fromkeys(task.name for task in tasks)
         kept = [template for template in table.templates if template.task.name not in new]
-        graph = replace(self.graph, prerequisites={**self.graph.prerequisites, **dict.fromkeys(new)})
+        graph = replace(self.graph, prerequisites={**self.graph.prerequisites, **new})
         return replace(self, tasks=TaskTable([*kept, *map(Template, tasks)]), graph=graph)
 
     @classmethod

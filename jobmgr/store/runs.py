@@ -79,15 +79,16 @@ class Runs(Database):
         if changed_since is not None:
             where.append("changed >= ?")
             values.append(changed_since)
+        wanted = None if keys is None else set(keys)
+        if wanted is not None and len(wanted) <= _FEW:
+            where.append(f"(cycle, task) IN (VALUES {', '.join(['(?, ?)'] * len(wanted))})" if wanted else "0")
+            values.extend(part for key in wanted for part in key)
         with self.reading() as db:
             rows = db.execute(
                 f"SELECT {_INSTANCE} FROM instances WHERE {' AND '.join(where)} ORDER BY position", values
             ).fetchall()
-        found = [_instance(row) for row in rows]
-        if keys is not None:
-            wanted = set(keys)
-            found = [instance for instance in found if instance.key in wanted]
-        return found
+        found = (_instance(row) for row in rows)
+        return [instance for instance in found if wanted is None or instance.key in wanted]
 
     def set_instances(self, changes: Sequence[InstanceChange], now: float) -> set[tuple[str, str]]:
         """Change instances. A state that may not follow the stored one (a job is at work) is not set.
@@ -181,6 +182,10 @@ class Runs(Database):
             db.executemany("DELETE FROM outputs WHERE cycle = ? AND task = ?", list(keys))
 
 
+# Up to so many keys it is faster to ask for each than to read all. SQLite's limit of variables is 999.
+_FEW = 300
+
+
 def _may_become(old: State, new: State) -> bool:
     if new is State.REMOVED or can(old, new):
         return True
@@ -197,10 +202,16 @@ def marks(values: Sequence[object]) -> str:
 
 
 def insert_outputs(db: Any, reached: Iterable[tuple[str, str, str]], now: float) -> None:
-    db.executemany(
-        "INSERT OR IGNORE INTO outputs (cycle, task, output, time) VALUES (?, ?, ?, ?)",
-        [(cycle, task, output, now) for cycle, task, output in reached],
-    )
+    """Note what was reached. An instance that has reached something new counts as changed."""
+    fresh = [
+        (now, cycle, task)
+        for cycle, task, output in reached
+        if db.execute(
+            "INSERT OR IGNORE INTO outputs (cycle, task, output, time) VALUES (?, ?, ?, ?)",
+            (cycle, task, output, now),
+        ).rowcount
+    ]
+    db.executemany("UPDATE instances SET changed = ? WHERE cycle = ? AND task = ?", fresh)
 
 
 def insert_events(db: Any, events: Iterable[Event]) -> None:

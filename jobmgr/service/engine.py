@@ -1,0 +1,448 @@
+"""The engine: runs host work in threads, draws conclusions in one, and keeps the plan of each cycle.
+
+Hosts are worked at in parallel, each kind of work once per host at a time, so that a slow or dead host delays nobody. All
+that a worker learns comes back through one inbox; decisions and their transactions are made by the thread that calls
+:meth:`Engine.step`, a batch at a time. ``tick``, ``play``, ``submit``, ``poll`` and ``wait`` are different ways to turn it.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from jobmgr.core.plan import Plan
+from jobmgr.core.retry import Ended, Policy, after_final
+from jobmgr.core.states import ACTIVE, UNSETTLED, State
+from jobmgr.errors import JobmgrError, TransportError
+from jobmgr.platforms.model import Platform
+from jobmgr.service import poll, retrieve, submit
+from jobmgr.service.context import RunContext
+from jobmgr.service.report import planned
+from jobmgr.service.reach import blocked, needs_person, note_trouble
+from jobmgr.store.records import Change, InstanceChange, Job
+from jobmgr.transport.base import Hold
+from jobmgr_remote import wire
+
+WORKERS = 64
+WATCH = 300.0
+"""Seconds that a long poll may last before it is asked anew."""
+BATCH = 5000
+"""At most so many jobs travel in one request."""
+QUEUE_AGAIN = 15.0
+
+Place = tuple[str, str]
+Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a turn has done, for the result of ``tick`` and ``poll``."""
+
+    polled: int = 0
+    changed: int = 0
+    submitted: int = 0
+    retrieved: retrieve.Outcome = field(default_factory=retrieve.Outcome)
+    unreachable: dict[str, str] = field(default_factory=dict)
+    person: dict[str, str] = field(default_factory=dict)
+
+    def trouble(self, host: str, error: JobmgrError) -> None:
+        """A host could not be asked."""
+        (self.person if needs_person(error) else self.unreachable)[host] = str(error)
+
+
+@dataclass(slots=True)
+class _Watch:
+    """A long poll that is under way: the jobs that it asks about, and what keeps its stdin open."""
+
+    hold: Hold
+    jobs: dict[str, Job]
+    hello: wire.Hello | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A worker has finished: what it was, what it brought (or the exception that ended it)."""
+
+    key: tuple[str, ...]
+    finish: Callable[[Any], None]
+    value: Any
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """Evidence that a long poll brought while it goes on."""
+
+    place: Place
+    hello: wire.Hello
+    evidence: wire.Evidence
+
+
+class Engine:
+    """The work on one run. Use as a context manager; not for several threads."""
+
+    def __init__(self, ctx: RunContext, *, plans: bool = True) -> None:
+        self.ctx = ctx
+        self.totals = Totals()
+        self._pool = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="jobmgr")
+        self._inbox: queue.SimpleQueue[_Done | _News] = queue.SimpleQueue()
+        self._busy: set[tuple[str, ...]] = set()
+        self._watches: dict[Place, _Watch] = {}
+        self._plans: dict[str, Plan] = {}
+        self._use_plans = plans
+        self._seen_changes = 0.0
+        self._waits: dict[tuple[str, str], float] = {}
+        self._closed = False
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the long polls and wait for the workers. What they still bring is stored."""
+        self._closed = True
+        for watch in self._watches.values():
+            watch.hold.release()
+        while self._busy:
+            self.step(5.0)
+        self._pool.shutdown()
+
+    @property
+    def busy(self) -> bool:
+        """Whether any work but long polls is under way."""
+        return any(key[0] != "watch" for key in self._busy)
+
+    # --- workers -----------------------------------------------------------------------------------
+
+    def _start(self, key: tuple[str, ...], work: Callable[[], Any], finish: Callable[[Any], None]) -> bool:
+        if key in self._busy or self._closed:
+            return False
+        self._busy.add(key)
+
+        def run() -> None:
+            try:
+                value, error = work(), None
+            except BaseException as failed:  # handed to the thread that decides
+                value, error = None, failed
+            self._inbox.put(_Done(key, finish, value, error))
+
+        self._pool.submit(run)
+        return True
+
+    def step(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds for news, then deal with all that is there. True if there was any."""
+        try:
+            batch = [self._inbox.get(timeout=max(timeout, 0.0)) if timeout > 0 else self._inbox.get_nowait()]
+        except queue.Empty:
+            return False
+        while True:
+            try:
+                batch.append(self._inbox.get_nowait())
+            except queue.Empty:
+                break
+        self._take_news([item for item in batch if isinstance(item, _News)])
+        for item in batch:
+            if isinstance(item, _Done):
+                self._busy.discard(item.key)
+                if item.error is not None:
+                    self._failed(item)
+                else:
+                    item.finish(item.value)
+        return True
+
+    def _failed(self, item: _Done) -> None:
+        assert item.error is not None
+        if not isinstance(item.error, JobmgrError):
+            raise item.error
+        host = item.key[-1]
+        if isinstance(item.error, TransportError) and len(item.key) == 3:
+            note_trouble(self.ctx, item.key[1], host, item.error)
+        self.totals.trouble(host, item.error)
+
+    def _take_news(self, news: Sequence[_News]) -> None:
+        for place, group in groupby(sorted(news, key=lambda item: item.place), key=lambda item: item.place):
+            watch = self._watches.get(place)
+            if watch is None:
+                continue
+            answer = poll.Answer()
+            for item in group:
+                answer.hello = item.hello
+                answer.evidence[item.evidence.job] = item.evidence
+            jobs = [watch.jobs[job] for job in answer.evidence if job in watch.jobs]
+            platform = self.ctx.world.platform(place[0])
+            concluded = poll.conclude(self.ctx, platform, place[1], jobs, answer, all_asked=False)
+            for change in concluded.changes:
+                watch.jobs[change.new.id] = change.new
+            self._count(concluded.changes)
+
+    def _count(self, changes: Iterable[Change]) -> None:
+        self.totals.changed += sum(change.old.state is not change.new.state for change in changes)
+
+    # --- polls -------------------------------------------------------------------------------------
+
+    def poll(self, jobs: Iterable[Job], *, even_blocked: bool = False) -> None:
+        """Start asking about these jobs, one call per host (several for very many jobs)."""
+        by_place: dict[Place, list[Job]] = {}
+        for job in jobs:
+            by_place.setdefault((job.platform, job.host), []).append(job)
+        for place, group in by_place.items():
+            if not even_blocked and blocked(self.ctx.store.host(*place), self.ctx.now()):
+                continue
+            self._poll_place(place, group)
+
+    def _poll_place(self, place: Place, jobs: list[Job]) -> None:
+        platform = self.ctx.world.platform(place[0])
+
+        def work() -> list[tuple[list[Job], poll.Answer]]:
+            parts = [jobs[at:at + BATCH] for at in range(0, len(jobs), BATCH)]
+            return [(part, poll.ask(self.ctx, platform, place[1], part)) for part in parts]
+
+        def finish(answers: list[tuple[list[Job], poll.Answer]]) -> None:
+            for part, answer in answers:
+                fresh = self._fresh(part)
+                concluded = poll.conclude(self.ctx, platform, place[1], fresh, answer)
+                self.totals.polled += len(part)
+                self._count(concluded.changes)
+                if answer.error is not None:
+                    self.totals.trouble(place[1], answer.error)
+
+        self._start(("poll", *place), work, finish)
+
+    def _fresh(self, jobs: Sequence[Job]) -> list[Job]:
+        """The same jobs as the store has them now (somebody else may have changed them meanwhile)."""
+        return self.ctx.store.jobs_where(numbers=[job.number for job in jobs])
+
+    def poll_due(self) -> None:
+        """Start asking about all jobs that are due, but those that a long poll watches."""
+        sending = any(key[0] in ("submit", "resend") for key in self._busy)
+        due = [
+            job for job in self.ctx.store.due_polls(self.ctx.now())
+            if ((job.platform, job.host) not in self._watches or job.find or job.revoke or job.state in UNSETTLED)
+            and not (sending and job.state is State.SUBMITTING)
+        ]
+        self.poll(due)
+
+    def watch(self) -> None:
+        """Have a long poll on every host with active jobs whose platform wants one, about just the active jobs."""
+        active = self.ctx.store.jobs_where(states=(State.SUBMITTED, State.RUNNING))
+        by_place: dict[Place, list[Job]] = {}
+        for job in active:
+            by_place.setdefault((job.platform, job.host), []).append(job)
+        for place, jobs in by_place.items():
+            platform = self.ctx.world.platform(place[0])
+            watch = self._watches.get(place)
+            if watch is not None:
+                if any(job.id not in watch.jobs for job in jobs):
+                    watch.hold.release()
+            elif platform.long_poll and not blocked(self.ctx.store.host(*place), self.ctx.now()):
+                self._watch_place(place, platform, jobs)
+
+    def _watch_place(self, place: Place, platform: Platform, jobs: list[Job]) -> None:
+        watch = _Watch(Hold(), {job.id: job for job in jobs})
+
+        def on_evidence(hello: wire.Hello, evidence: wire.Evidence) -> None:
+            self._inbox.put(_News(place, hello, evidence))
+
+        def work() -> poll.Answer:
+            return poll.ask(
+                self.ctx, platform, place[1], jobs, wait=WATCH, hold=watch.hold, on_evidence=on_evidence
+            )
+
+        def finish(answer: poll.Answer) -> None:
+            del self._watches[place]
+            watch.hold.close()
+            if answer.error is not None:
+                left = self._fresh([job for job in watch.jobs.values() if job.state in ACTIVE])
+                poll.conclude(self.ctx, platform, place[1], left, poll.Answer(error=answer.error), all_asked=True)
+                self.totals.trouble(place[1], answer.error)
+
+        if self._start(("watch", *place), work, finish):
+            self._watches[place] = watch
+        else:
+            watch.hold.close()
+
+    # --- submits -----------------------------------------------------------------------------------
+
+    def submit_ready(self) -> None:
+        """Start submitting what is ready by the plans, and send again what has to be sent again."""
+        now = self.ctx.now()
+        self._resend()
+        if self.ctx.held:
+            return
+        by_platform: dict[str, list[Key]] = {}
+        for cycle, plan in self._plans.items():
+            for task in plan.ready(now):
+                by_platform.setdefault(self.ctx.task(task).platform, []).append((cycle, task))
+        for name, keys in by_platform.items():
+            self.submit(name, keys)
+
+    def submit(self, name: str, keys: list[Key]) -> None:
+        """Start submitting tasks to a platform (or group), as many as there is room for."""
+        platforms = self.ctx.world.candidates(name)
+        key = ("submit", name)
+        if key in self._busy or self._waits.get(key, 0.0) > self.ctx.now():
+            return
+        keys = self._room(platforms[0], keys)
+        if not keys:
+            self._waits[key] = self.ctx.now() + QUEUE_AGAIN
+            return
+
+        def work() -> list[submit.Sent]:
+            parts = [keys[at:at + BATCH] for at in range(0, len(keys), BATCH)]
+            return [submit.submit_tasks(self.ctx, platforms, part) for part in parts]
+
+        def finish(sent: list[submit.Sent]) -> None:
+            for one in sent:
+                self.totals.submitted += sum(change.new.state in (State.SUBMITTED, State.RUNNING) for change in one.changes)
+                if one.error is not None:
+                    self.totals.trouble(one.host or name, one.error)
+                    self._waits[key] = self.ctx.now() + QUEUE_AGAIN
+                    waiting = [k for k in keys if not any(c.old.key == k for c in one.changes)]
+                    submit.queue_tasks(self.ctx, waiting, f"{name}: {str(one.error).splitlines()[0]}")
+
+        self._start(key, work, finish)
+
+    def _room(self, platform: Platform, keys: list[Key]) -> list[Key]:
+        if platform.max_submit is None:
+            return keys
+        active = sum(
+            count for (name, _host), count in self.ctx.store.active_counts().items() if name == platform.name
+        )
+        room = max(platform.max_submit - active, 0)
+        if len(keys) > room:
+            why = f"{platform.name}: max_submit {platform.max_submit} is reached"
+            submit.queue_tasks(self.ctx, keys[room:], why)
+        return keys[:room]
+
+    def _resend(self) -> None:
+        now = self.ctx.now()
+        due = [job for job in self.ctx.store.to_resend() if (job.next_poll or 0.0) <= now]
+        by_place: dict[Place, list[Job]] = {}
+        for job in due:
+            by_place.setdefault((job.platform, job.host), []).append(job)
+        for place, jobs in by_place.items():
+            if blocked(self.ctx.store.host(*place), now):
+                continue
+            platform = self.ctx.world.platform(place[0])
+
+            def work(platform: Platform = platform, host: str = place[1], jobs: list[Job] = jobs) -> submit.Sent:
+                return submit.send(self.ctx, platform, host, jobs)
+
+            def finish(sent: submit.Sent) -> None:
+                self.totals.submitted += sum(change.new.state is State.SUBMITTED for change in sent.changes)
+
+            self._start(("resend", *place), work, finish)
+
+    # --- what follows --------------------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Draw the consequences of jobs that have ended: a retry, or the end of the task."""
+        jobs = self.ctx.store.to_follow()
+        if not jobs:
+            return
+        now = self.ctx.now()
+        instances = {i.key: i for i in self.ctx.store.instances(keys=[job.key for job in jobs])}
+        changes = []
+        done = []
+        for job in jobs:
+            done.append(job.number)
+            instance = instances.get(job.key)
+            task = self.ctx.suite.tasks.get(job.task)
+            if instance is None or task is None or instance.last_submit != job.submit or instance.state is not job.state:
+                continue
+            ended = Ended(job.state, job.lost, job.reason, job.retry_safe, instance.tries, instance.submit_tries)
+            following = after_final(ended, Policy(task.retry_delays, task.submit_retry_delays), now)
+            if following.fence_first:
+                done.pop()
+                continue
+            if following.again and job.kill_intended is None:
+                changes.append(
+                    InstanceChange(
+                        job.cycle, job.task, State.WAITING, following.text, following.at, following.tries,
+                        following.submit_tries, text=following.text,
+                    )
+                )
+        if changes:
+            self.ctx.store.set_instances(changes, now)
+        self.ctx.store.set_followed(done)
+
+    def retrieve(self) -> None:
+        """Start bringing home what is due, one rsync per host."""
+        now = self.ctx.now()
+        due = self.ctx.store.retrievals(due=now)
+        if not due:
+            return
+        jobs = {job.number: job for job in self.ctx.store.jobs_where(numbers=sorted({r.number for r in due}))}
+        by_place: dict[Place, list[Any]] = {}
+        for entry in due:
+            job = jobs[entry.number]
+            by_place.setdefault((job.platform, job.host), []).append(entry)
+        for place, entries in by_place.items():
+            record = self.ctx.store.host(*place)
+            if blocked(record, now):
+                continue
+            platform = self.ctx.world.platform(place[0])
+
+            def work(
+                platform: Platform = platform, record: Any = record, entries: list[Any] = entries
+            ) -> retrieve.Outcome:
+                return retrieve.retrieve_host(self.ctx, platform, record, entries)
+
+            def finish(outcome: retrieve.Outcome, entries: list[Any] = entries) -> None:
+                self.totals.retrieved += outcome
+                retrieve.deliver(self.ctx, {entry.number for entry in entries})
+
+            self._start(("retrieve", *place), work, finish)
+
+    def refresh(self) -> None:
+        """Bring the plans up to date with the store: what this process and others have changed."""
+        if not self._use_plans:
+            return
+        started = self.ctx.now()
+        changed = self.ctx.store.instances(changed_since=self._seen_changes - 2.0)
+        self._seen_changes = started
+        if not changed:
+            return
+        outputs = self.ctx.store.outputs(keys=[i.key for i in changed])
+        for instance in changed:
+            plan = self._plans.get(instance.cycle)
+            if plan is None:
+                plan = self._plans[instance.cycle] = Plan(self.ctx.suite.graph, instance.cycle)
+            plan.put(planned(instance, outputs.get(instance.key, frozenset())))
+
+    def advance(self) -> None:
+        """Everything that follows from what is known by now, started."""
+        self.follow()
+        self.refresh()
+        self.submit_ready()
+        self.retrieve()
+
+    # --- questions -----------------------------------------------------------------------------------
+
+    def plans(self) -> Iterator[Plan]:
+        """The plan of each cycle."""
+        return iter(self._plans.values())
+
+    def finished(self) -> bool:
+        """Whether nothing is left to do in any cycle."""
+        return not self.busy and all(plan.finished() for plan in self._plans.values())
+
+    def stuck(self) -> bool:
+        """Whether nothing will happen by itself any more, though not all is finished: something is held."""
+        if self.busy or any(plan.active() for plan in self._plans.values()):
+            return False
+        return self.ctx.held or all(plan.next_time() is None and not plan.ready(self.ctx.now()) for plan in self._plans.values())
+
+    def next_time(self) -> float:
+        """Seconds until something is due by the clock; at most 5."""
+        due = self.ctx.store.next_due()
+        times = [5.0]
+        if due is not None:
+            times.append(max(due - self.ctx.now(), 0.05))
+        return min(times)

@@ -1,0 +1,76 @@
+"""``retrieve``: logs and outputs now, because a person asks, on all hosts in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobmgr.core.states import ACTIVE, FINAL
+from jobmgr.errors import JobmgrError
+from jobmgr.service import loop, retrieve
+from jobmgr.service.context import RunContext
+from jobmgr.service.reach import needs_person
+from jobmgr.store import records
+from jobmgr.store.records import Job
+
+
+@dataclass(slots=True)
+class Fetched:
+    """What came home, and the hosts that gave no answer."""
+
+    outcome: retrieve.Outcome = field(default_factory=retrieve.Outcome)
+    unreachable: dict[str, str] = field(default_factory=dict)
+    person: dict[str, str] = field(default_factory=dict)
+
+    def trouble(self, host: str, error: JobmgrError) -> None:
+        (self.person if needs_person(error) else self.unreachable)[host] = str(error)
+
+
+def fetch(ctx: RunContext, jobs: Sequence[Job], to: Path | None) -> Fetched:
+    """Bring home what there is of these jobs. Never raises for a host."""
+    fetched = Fetched()
+    unlisted = [
+        job for job in jobs
+        if job.state in ACTIVE or not ctx.store.retrievals(records.RETRIEVAL_STATES, number=job.number)
+    ]
+    if unlisted:
+        turned = loop.look(ctx, unlisted)
+        fetched.outcome += turned.totals.retrieved
+        fetched.unreachable.update(turned.totals.unreachable)
+        fetched.person.update(turned.totals.person)
+    by_place: dict[tuple[str, str], list[Job]] = {}
+    for job in ctx.store.jobs_where(numbers=[job.number for job in jobs]):
+        by_place.setdefault((job.platform, job.host), []).append(job)
+    if by_place:
+        with ThreadPoolExecutor(max_workers=min(len(by_place), 64), thread_name_prefix="jobmgr-fetch") as pool:
+            for place, result in zip(
+                by_place, pool.map(lambda item: _from_host(ctx, item[0], item[1]), by_place.items()), strict=True
+            ):
+                if isinstance(result, JobmgrError):
+                    fetched.trouble(place[1], result)
+                else:
+                    fetched.outcome += result
+    if to is not None:
+        ended = [job for job in ctx.store.jobs_where(numbers=[job.number for job in jobs]) if job.state in FINAL]
+        retrieve.copy_to(ctx, ended, to)
+    return fetched
+
+
+def _from_host(ctx: RunContext, place: tuple[str, str], jobs: list[Job]) -> retrieve.Outcome | JobmgrError:
+    platform = ctx.world.platform(place[0])
+    record = ctx.store.host(*place)
+    outcome = retrieve.Outcome()
+    try:
+        running = [job for job in jobs if job.state in ACTIVE]
+        if running:
+            outcome += retrieve.fetch_running(ctx, platform, record, running)
+        pending = [
+            entry for job in jobs if job.state in FINAL for entry in ctx.store.retrievals((records.PENDING,), number=job.number)
+        ]
+        if pending:
+            outcome += retrieve.retrieve_host(ctx, platform, record, pending)
+    except JobmgrError as error:
+        return error
+    return outcome

@@ -1,0 +1,85 @@
+"""The connections of one process: a transport per platform and host, shared by all threads and runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobmgr.platforms.model import Platform
+from jobmgr.transport import make_transport
+from jobmgr.transport.base import Hold, Transport
+from jobmgr.transport.remote_call import RemoteSettings, Reply
+from jobmgr.transport.remote_call import call as remote_call
+from jobmgr_remote import wire
+
+OnRecord = Callable[[str, Any], None]
+
+
+@dataclass(slots=True)
+class Hosts:
+    """Makes transports on demand and keeps them until :meth:`close`. Safe to use from several threads.
+
+    ``wrap`` is put around every new transport (a site's own acceptance tests inject faults there).
+    """
+
+    ssh_config: str | None = None
+    control_dir: str | None = None
+    wrap: Callable[[Transport], Transport] | None = None
+    _transports: dict[tuple[str, str], Transport] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def transport(self, platform: Platform, host: str) -> Transport:
+        """The transport to one host of a platform; nothing is connected yet."""
+        key = (platform.name, host)
+        with self._lock:
+            found = self._transports.get(key)
+            if found is None:
+                found = make_transport(
+                    platform.transport,
+                    host,
+                    ssh_options=platform.ssh_options,
+                    connect_timeout=platform.connect_timeout,
+                    ssh_config=self.ssh_config,
+                    control_dir=self.control_dir,
+                )
+                if self.wrap is not None:
+                    found = self.wrap(found)
+                self._transports[key] = found
+            return found
+
+    def call(
+        self,
+        platform: Platform,
+        host: str,
+        verb: str,
+        run: wire.Run,
+        options: dict[str, Any],
+        items: Sequence[dict[str, Any]] = (),
+        *,
+        common: dict[str, Any] | None = None,
+        on_record: OnRecord | None = None,
+        hold: Hold | None = None,
+        idle_timeout: float = 60.0,
+    ) -> Reply:
+        """One remote subcommand on one host. Raises what ``remote_call.call`` raises."""
+        return remote_call(
+            self.transport(platform, host),
+            verb,
+            run,
+            options,
+            list(items),
+            common=common,
+            on_record=on_record,
+            hold=hold,
+            idle_timeout=idle_timeout,
+            remote=RemoteSettings(platform.python, platform.use_login_shell, platform.remote_command),
+        )
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        with self._lock:
+            transports, self._transports = list(self._transports.values()), {}
+        for transport in transports:
+            transport.close()

@@ -1,0 +1,102 @@
+"""Kill: one ``jobs-kill`` per host, the intent stored before any host is asked.
+
+A kill that gets no answer is not forgotten: the intent stays beside the job, the next look settles it (a token that the host has
+not seen is revoked), and until then the job is in doubt, not killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from jobmgr.errors import JobmgrError
+from jobmgr.platforms.model import Platform
+from jobmgr.service import poll
+from jobmgr.service.context import RunContext
+from jobmgr.store.records import Job
+from jobmgr_remote import wire
+
+GRACE = 10.0
+"""Seconds between TERM and KILL."""
+
+NO_ANSWER = "no-answer"
+"""The result for a job whose host did not answer; the kill is followed up by polls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one kill: one of wire.K_*, or NO_ANSWER; ``text`` for people."""
+
+    job: Job
+    result: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """What one host said."""
+
+    results: tuple[Result, ...]
+    host: str
+    error: JobmgrError | None = None
+
+
+def kill_jobs(
+    ctx: RunContext, jobs: Sequence[Job], grace: float = GRACE, *, even_final: bool = False
+) -> list[Killed]:
+    """Kill the active ones of these jobs on all their hosts, in parallel. Never raises for a host.
+
+    ``even_final``: ask about final ones too (a lost job, before it may be retried).
+    """
+    active = ctx.store.mark_kill_intent([job.number for job in jobs], ctx.now())
+    by_place: dict[tuple[str, str], list[Job]] = {}
+    for job in jobs if even_final else active:
+        by_place.setdefault((job.platform, job.host), []).append(job)
+    if not by_place:
+        return []
+    with ThreadPoolExecutor(max_workers=min(len(by_place), 64), thread_name_prefix="jobmgr-kill") as pool:
+        futures = [
+            pool.submit(_kill_at, ctx, ctx.world.platform(place[0]), place[1], group, grace)
+            for place, group in by_place.items()
+        ]
+        return [future.result() for future in futures]
+
+
+def _kill_at(ctx: RunContext, platform: Platform, host: str, jobs: list[Job], grace: float) -> Killed:
+    answers: dict[str, wire.Killed] = {}
+    answer = poll.Answer()
+
+    def on_record(kind: str, value: Any) -> None:
+        if kind == wire.HELLO:
+            answer.hello = value
+        elif kind == wire.JOB:
+            answers[value.job] = value
+            if value.evidence is not None:
+                answer.evidence[value.job] = value.evidence
+
+    options: dict[str, Any] = {"grace": grace}
+    if platform.max_active is not None:
+        options["max_active"] = platform.max_active
+    try:
+        ctx.world.hosts.call(
+            platform, host, wire.JOBS_KILL, ctx.wire_run(platform), options, poll.poll_items(ctx, jobs),
+            on_record=on_record,
+        )
+    except JobmgrError as error:
+        answer.error = error
+    fresh = ctx.store.jobs_where(numbers=[job.number for job in jobs])
+    told = [job for job in fresh if job.id in answer.evidence or answer.error is not None]
+    concluded = poll.conclude(ctx, platform, host, told, answer)
+    after = {change.new.number: change.new for change in concluded.changes}
+    return Killed(
+        tuple(_result(after.get(job.number, job), answers.get(job.id), answer.error) for job in fresh), host, answer.error
+    )
+
+
+def _result(job: Job, answer: wire.Killed | None, error: JobmgrError | None) -> Result:
+    if answer is not None:
+        return Result(job, answer.result, answer.text)
+    text = str(error).splitlines()[0] if error is not None else "the host did not answer about this job"
+    return Result(job, NO_ANSWER, f"{text}; the kill is remembered and followed up by polls")

@@ -1,0 +1,54 @@
+"""One loop per run at a time: the lock that ``tick``, ``play`` and ``submit`` hold, across processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from jobmgr.errors import RefusedError, StoreError
+from jobmgr_remote import layout
+
+
+class Busy(RefusedError):
+    """Another process turns the loop of this run; ``holder`` says which, as far as is known."""
+
+    def __init__(self, text: str, holder: str) -> None:
+        super().__init__(text)
+        self.holder = holder
+
+
+@contextmanager
+def loop_lock(run_dir: Path, name: str, what: str, timeout: float = 0.0) -> Iterator[None]:
+    """Hold the loop of a run. ``what``: the command, for the one who finds it taken.
+
+    Raises Busy after ``timeout`` seconds, StoreError where the file system cannot lock.
+    """
+    path = run_dir / layout.LOCK_FILE
+    lock = filelock.FileLock(path, mode=0o600)
+    try:
+        lock.acquire(timeout=timeout, poll_interval=0.05)
+    except filelock.Timeout:
+        holder = _holder(run_dir)
+        raise Busy(f"{name}: {holder} is at work on this run", holder) from None
+    except (OSError, NotImplementedError) as error:
+        raise StoreError(
+            f"{path}: this file system cannot lock files ({error}); keep runs on another one with --run-root"
+        ) from error
+    note = run_dir / f"{layout.LOCK_FILE}.holder"
+    try:
+        note.write_text(f"{what} (pid {os.getpid()})\n", encoding="utf-8")
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(run_dir: Path) -> str:
+    try:
+        return (run_dir / f"{layout.LOCK_FILE}.holder").read_text(encoding="utf-8").strip() or "another jobmgr"
+    except OSError:
+        return "another jobmgr"

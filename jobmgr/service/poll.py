@@ -1,0 +1,165 @@
+"""Poll: ask one host about many jobs, decide, and store what follows.
+
+Asking (:func:`ask`) may run in any thread; deciding and storing (:func:`conclude`) is one transaction for all jobs that
+a host has told about. A host that gives no answer changes no state: its jobs get a doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobmgr.core.decide import decide
+from jobmgr.core.evidence import Look, Retrieve, Verdict
+from jobmgr.core.states import FINAL
+from jobmgr.errors import JobmgrError
+from jobmgr.platforms.model import Platform
+from jobmgr.service.context import RunContext
+from jobmgr.service.reach import note_contact, note_trouble
+from jobmgr.service.retrieve import listed
+from jobmgr.service.verdicts import change_of, store_changes, view_of
+from jobmgr.store.records import Change, Host, Job
+from jobmgr.transport.base import Hold
+from jobmgr_remote import wire
+
+OnEvidence = Callable[[wire.Hello, wire.Evidence], None]
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a call about jobs brought: the hello, evidence by job id, and the error that ended it, if one did."""
+
+    hello: wire.Hello | None = None
+    evidence: dict[str, wire.Evidence] = field(default_factory=dict)
+    complete: bool = False
+    error: JobmgrError | None = None
+
+
+def poll_item(job: Job, spec: Mapping[str, Any], *, list_files: bool = True) -> dict[str, Any]:
+    """What the host needs to know to look for one job; the same for polls and kills."""
+    item: dict[str, Any] = {
+        "job": job.id,
+        "token": job.token,
+        "runner": job.runner,
+        "native_id": job.native_id,
+        "instance": job.instance,
+        "seen_size": job.seen_size,
+        "seen_messages": job.seen_messages,
+        "work_dir": spec.get("work_dir", ""),
+        "outputs": spec.get("outputs", []),
+        "list_files": list_files,
+        "find": job.find,
+        "revoke": job.revoke,
+    }
+    return {key: value for key, value in item.items() if value not in ("", [], 0, False)}
+
+
+def poll_items(ctx: RunContext, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """The items of a poll or kill request for these jobs."""
+    cache: dict[str, dict[str, Any]] = {}
+    items = []
+    for job in jobs:
+        if job.task not in cache:
+            task = ctx.suite.tasks.get(job.task)
+            cache[job.task] = {"outputs": list(task.outputs) if task else [], "work_dir": task.work_dir if task else ""}
+        known = cache[job.task]
+        own = {"CYCLE": job.cycle, "TASK": job.task}
+        work_dir = "/".join(own.get(part, part) for part in known["work_dir"].split("/"))
+        items.append(poll_item(job, {"outputs": known["outputs"], "work_dir": work_dir}))
+    return items
+
+
+def ask(
+    ctx: RunContext,
+    platform: Platform,
+    host: str,
+    jobs: Sequence[Job],
+    *,
+    wait: float = 0.0,
+    hold: Hold | None = None,
+    on_evidence: OnEvidence | None = None,
+) -> Answer:
+    """One ``jobs-poll``. Never raises for a host: the error is part of the answer."""
+    answer = Answer()
+
+    def on_record(kind: str, value: Any) -> None:
+        if kind == wire.HELLO:
+            answer.hello = value
+        elif kind == wire.JOB:
+            answer.evidence[value.job] = value
+            if on_evidence is not None and answer.hello is not None:
+                on_evidence(answer.hello, value)
+
+    options: dict[str, Any] = {"wait": wait} if wait else {}
+    if platform.max_active is not None:
+        options["max_active"] = platform.max_active
+    try:
+        reply = ctx.world.hosts.call(
+            platform, host, wire.JOBS_POLL, ctx.wire_run(platform), options, poll_items(ctx, jobs),
+            on_record=on_record, hold=hold,
+        )
+    except JobmgrError as error:
+        answer.error = error
+    else:
+        answer.complete = not reply.truncated
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """What a conclusion came to: the changes that were stored, and the jobs that have just ended for good."""
+
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def ended(self) -> list[Job]:
+        return [change.new for change in self.changes if change.new.state in FINAL and change.old.state not in FINAL]
+
+
+def conclude(
+    ctx: RunContext, platform: Platform, host: str, jobs: Iterable[Job], answer: Answer, *, all_asked: bool = True
+) -> Concluded:
+    """Decide about every job that was asked about, and store it all in one transaction.
+
+    ``all_asked``: jobs without a reply line are in doubt; False for a long poll, which tells of changes only.
+    """
+    record = _note_host(ctx, platform, host, answer)
+    error = str(answer.error).splitlines()[0] if answer.error else ""
+    changes = []
+    listings = []
+    for job in jobs:
+        evidence = answer.evidence.get(job.id)
+        if evidence is None and not all_asked and answer.error is None:
+            continue
+        look = _look(answer, evidence, record, error)
+        verdict = decide(view_of(job), look)
+        changes.append(change_of(ctx, platform, job, verdict, evidence=evidence, answered=evidence is not None))
+        if evidence is not None and evidence.files is not None and _wants_files(verdict):
+            listings.extend(listed(job, evidence.files, platform))
+    stored = store_changes(ctx, changes)
+    made = {change.old.number for change in stored}
+    if listings:
+        ctx.store.add_retrievals([entry for entry in listings if entry.number in made])
+    return Concluded(stored)
+
+
+def _note_host(ctx: RunContext, platform: Platform, host: str, answer: Answer) -> Host:
+    if answer.hello is not None:
+        record = note_contact(ctx, platform.name, host, answer.hello.time, answer.hello.instance)
+    else:
+        record = ctx.store.host(platform.name, host)
+    if answer.error is not None:
+        note_trouble(ctx, platform.name, host, answer.error)
+    return record
+
+
+def _look(answer: Answer, evidence: wire.Evidence | None, record: Host, error: str) -> Look:
+    if answer.hello is None or evidence is None:
+        return Look(None, error=error)
+    hello = answer.hello
+    return Look(evidence, hello.time, hello.instance, hello.run_state, bool(record.network_fs), error)
+
+
+def _wants_files(verdict: Verdict) -> bool:
+    return any(isinstance(action, Retrieve) for action in verdict.actions) or verdict.state in FINAL

@@ -1,0 +1,110 @@
+"""Reaching hosts: which one of a platform to use, and what a host that could not be reached means.
+
+A failed *connect* moves on to the next host, because nothing was sent. All that a failure leaves behind is a note on the
+host and a doubt beside its jobs; no state changes.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from jobmgr.core.events import Trouble
+from jobmgr.core.retry import contact_backoff
+from jobmgr.errors import (
+    AuthenticationError,
+    ConnectError,
+    HostKeyError,
+    JobmgrError,
+    TransportError,
+    UnsupportedError,
+)
+from jobmgr.platforms.model import Platform
+from jobmgr.service.context import RunContext
+from jobmgr.store.records import Host
+
+AUTH_COOL_DOWN = 3600.0
+"""Seconds after which a host that refused the login may be tried again without a person (accounts get locked)."""
+
+
+def needs_person(error: JobmgrError) -> bool:
+    """Whether nothing will help until a person acts."""
+    return isinstance(error, AuthenticationError | HostKeyError | UnsupportedError)
+
+
+def blocked(record: Host, now: float) -> bool:
+    """Whether a host is to be left alone for now."""
+    return record.blocked_until is not None and record.blocked_until > now
+
+
+def connect_any(ctx: RunContext, platform: Platform) -> str:
+    """Connect to a host of the platform and return its name. Raises the last ConnectError if none can be reached."""
+    order = list(platform.hosts)
+    if platform.host_selection == "random":
+        random.shuffle(order)
+    now = ctx.now()
+    last: ConnectError | None = None
+    for host in order:
+        record = ctx.store.host(platform.name, host)
+        if blocked(record, now):
+            last = last or _still_blocked(record)
+            continue
+        try:
+            ctx.world.hosts.transport(platform, host).connect()
+        except ConnectError as error:
+            note_trouble(ctx, platform.name, host, error)
+            last = error
+        else:
+            return host
+    assert last is not None
+    raise last
+
+
+def _still_blocked(record: Host) -> ConnectError:
+    kind = AuthenticationError if record.auth_blocked else ConnectError
+    return kind(f"{record.host}: {record.last_error or 'not tried again yet'}")
+
+
+def note_trouble(ctx: RunContext, platform: str, host: str, error: JobmgrError) -> None:
+    """Write down that a host could not be asked, and when to try again; tell it once per beginning of trouble."""
+    record = ctx.store.host(platform, host)
+    person = needs_person(error)
+    errors = record.errors + 1
+    now = ctx.now()
+    wait = AUTH_COOL_DOWN if person else contact_backoff(errors, random.random())
+    ctx.store.set_host(
+        replace(
+            record,
+            last_error=str(error),
+            error_since=record.error_since or now,
+            errors=errors,
+            blocked_until=now + wait,
+            auth_blocked=person,
+        )
+    )
+    if record.errors == 0 or record.last_error != str(error):
+        ctx.emit(Trouble(host, str(error), person))
+
+
+def note_contact(ctx: RunContext, platform: str, host: str, hello_time: float, instance: str) -> Host:
+    """Write down that a host has answered; returns its record."""
+    record = ctx.store.host(platform, host)
+    now = ctx.now()
+    after = replace(
+        record, last_contact=now, last_error="", error_since=None, errors=0, blocked_until=None, auth_blocked=False,
+        instance=instance, clock_offset=hello_time - now,
+    )
+    ctx.store.set_host(after)
+    return after
+
+
+def let_through(ctx: RunContext) -> None:
+    """A person asks: hosts that were left alone may be tried again at once."""
+    for record in ctx.store.hosts():
+        if record.blocked_until is not None:
+            ctx.store.set_host(replace(record, blocked_until=None, auth_blocked=False))
+
+
+def failure_text(error: TransportError) -> str:
+    """The one line about a failed call that doubts and histories show."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

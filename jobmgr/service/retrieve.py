@@ -1,0 +1,169 @@
+"""Bring logs and outputs home: one rsync per host and turn, for all jobs that have ended there.
+
+What is to come was listed by the host at the job's end (path, size, type). A file is done when it is here with at least the
+listed size, or when it is known why it never will be: too large, a link, vanished. All else is tried again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jobmgr.core.events import Retrieved
+from jobmgr.core.retry import backoff
+from jobmgr.platforms.model import Platform
+from jobmgr.service.context import RunContext
+from jobmgr.store import records
+from jobmgr.store.records import Host, Job, Retrieval
+from jobmgr.transport import rsync
+from jobmgr_remote import layout, wire
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a retrieval: files and bytes that arrived now, what was left out (path, why), what is still to come."""
+
+    files: int = 0
+    size: int = 0
+    left_out: tuple[tuple[str, str], ...] = ()
+    to_come: int = 0
+
+    def __add__(self, other: Outcome) -> Outcome:
+        return Outcome(
+            self.files + other.files, self.size + other.size, self.left_out + other.left_out,
+            self.to_come + other.to_come,
+        )
+
+
+def listed(job: Job, files: Iterable[wire.Listed], platform: Platform) -> list[Retrieval]:
+    """The retrievals that a host's listing of an ended job asks for."""
+    logs = layout.job_dir(job.id) + "/"
+    if not platform.retrieve_logs:
+        files = [entry for entry in files if not entry.path.startswith(logs)]
+    return [
+        Retrieval(job.number, entry.path, entry.size, entry.type)
+        for entry in files
+        if entry.path != logs + layout.ACTIVITY_FILE and rsync.is_safe_name(entry.path)
+    ]
+
+
+def retrieve_host(ctx: RunContext, platform: Platform, host: Host, pending: Sequence[Retrieval]) -> Outcome:
+    """One rsync for everything that is to come from a host. Raises TransportError or RsyncError; nothing is lost then."""
+    if host.shared:
+        ctx.store.put_retrievals([replace(entry, state=records.DONE) for entry in pending])
+        return Outcome(len(pending), sum(entry.size for entry in pending))
+    files = [entry for entry in pending if entry.type == "file"]
+    result = rsync.pull(
+        ctx.world.hosts.transport(platform, host.host), host.run_dir, str(ctx.run_dir),
+        [entry.path for entry in files if not _too_large(entry, platform)], max_size=platform.retrieve_max_size,
+    )
+    refused = set(result.refused)
+    now = ctx.now()
+    after = [_judge(ctx.run_dir, entry, platform, refused, result.stderr, now) for entry in pending]
+    ctx.store.put_retrievals(after)
+    outcome = Outcome(
+        sum(entry.state == records.DONE for entry in after),
+        sum(entry.size for entry in after if entry.state == records.DONE),
+        tuple((entry.path, entry.error) for entry in after if entry.state not in (records.DONE, records.PENDING)),
+        sum(entry.state == records.PENDING for entry in after),
+    )
+    if outcome.files or outcome.left_out:
+        ctx.emit(Retrieved(ctx.name, host.host, outcome.files, outcome.size, outcome.left_out))
+    return outcome
+
+
+def _too_large(entry: Retrieval, platform: Platform) -> bool:
+    return entry.size > platform.retrieve_max_size
+
+
+def _judge(
+    run_dir: Path, entry: Retrieval, platform: Platform, refused: set[str], stderr: str, now: float
+) -> Retrieval:
+    if entry.path in refused:
+        return replace(entry, state=records.FAILED, error="refused: its path leads out of the run directory")
+    if entry.type == "link":
+        return replace(entry, state=records.IS_A_LINK, error="a symbolic link; links are not followed")
+    if entry.type != "file":
+        return replace(entry, state=records.DONE) if entry.type == "dir" else replace(
+            entry, state=records.FAILED, error=f"not a regular file ({entry.type})"
+        )
+    if _too_large(entry, platform):
+        return replace(
+            entry, state=records.TOO_LARGE,
+            error=f"{entry.size} bytes, more than retrieve_max_size ({platform.retrieve_max_size})",
+        )
+    arrived = rsync.arrival(rsync.Listed(entry.path, entry.size), str(run_dir))
+    if arrived is rsync.Arrival.ARRIVED:
+        return replace(entry, state=records.DONE, error="")
+    tries = entry.tries + 1
+    if tries >= VANISHED_AFTER and not (run_dir / entry.path).exists() and entry.path not in stderr:
+        return replace(entry, state=records.VANISHED, tries=tries, error="no longer there")
+    return replace(entry, tries=tries, not_before=now + backoff(tries), error=_about(entry.path, stderr))
+
+
+VANISHED_AFTER = 2
+"""rsync leaves out a listed file that is gone without an error; after so many tries without it, it has vanished."""
+
+
+def _about(path: str, stderr: str) -> str:
+    for line in stderr.splitlines():
+        if path in line:
+            return line[:300]
+    return "has not arrived whole yet"
+
+
+def fetch_running(ctx: RunContext, platform: Platform, host: Host, jobs: Sequence[Job]) -> Outcome:
+    """The logs of jobs that have not ended, as they are now. They come again, whole, when the job has ended."""
+    if host.shared or not host.run_dir:
+        return Outcome()
+    names = (layout.JOB_FILE, layout.OUT_FILE, layout.ERR_FILE, layout.STATUS_FILE)
+    paths = [layout.job_file(job.id, name) for job in jobs for name in names]
+    rsync.pull(ctx.world.hosts.transport(platform, host.host), host.run_dir, str(ctx.run_dir), paths)
+    here = [ctx.run_dir / path for path in paths]
+    sizes = [path.stat().st_size for path in here if path.is_file()]
+    return Outcome(len(sizes), sum(sizes))
+
+
+M_DELIVER = "deliver"
+"""Run metadata: task -> folder at home that its outputs are to be copied into."""
+
+
+def deliver(ctx: RunContext, numbers: Iterable[int]) -> None:
+    """Copy the outputs of jobs that came home whole to where ``run --to`` wants them."""
+    wanted = ctx.store.meta(M_DELIVER) or {}
+    if not wanted:
+        return
+    jobs = [job for job in ctx.store.jobs_where(numbers=sorted(set(numbers))) if job.task in wanted]
+    for job in jobs:
+        if not ctx.store.retrievals(number=job.number):
+            copy_to(ctx, [job], Path(wanted[job.task]))
+
+
+def copy_to(ctx: RunContext, jobs: Sequence[Job], target: Path) -> int:
+    """Copy what came home of these jobs into a folder: outputs by name, one folder per job if there are several.
+
+    Returns the number of files. The job's logs stay in the run directory.
+    """
+    count = 0
+    for job in jobs:
+        folder = target if len(jobs) == 1 else target / job.cycle / job.task
+        work = ctx.run_dir / (_work_dir(ctx, job))
+        for entry in ctx.store.retrievals(records.RETRIEVAL_STATES, number=job.number):
+            path = ctx.run_dir / entry.path
+            if entry.state == records.DONE and path.is_file() and path.is_relative_to(work):
+                goal = folder / path.relative_to(work)
+                goal.parent.mkdir(parents=True, exist_ok=True)
+                beside = goal.with_name(f".{goal.name}.new")
+                shutil.copyfile(path, beside)
+                os.replace(beside, goal)
+                count += 1
+    return count
+
+
+def _work_dir(ctx: RunContext, job: Job) -> str:
+    spec = json.loads(ctx.store.specs([job.number]).get(job.number, "{}"))
+    return str(spec.get("work_dir") or layout.default_work_dir(job.cycle, job.task))

@@ -1,0 +1,162 @@
+"""Submit: from ready tasks to jobs at a host, each exactly once.
+
+The order, and what breaks if it is violated:
+
+1. connect (and make the host ready): a host that cannot be reached costs nothing, no intent names it yet;
+2. commit the intent (submit number, token, host) to the store, for the whole batch in one transaction: from here on the
+   job is looked for at that host only;
+3. one ``jobs-submit``; what the host answers is recorded; no answer makes the job ``submit-unknown``, to be settled by polls.
+
+The same request may be sent again at any time: the host knows its tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jobmgr.core.settle import answer as answer_of
+from jobmgr.core.states import State
+from jobmgr.errors import ConnectError, JobmgrError, NotFoundError, RefusedError, RemoteError, TransportError, UsageError
+from jobmgr.platforms.model import Platform
+from jobmgr.service.context import RunContext
+from jobmgr.service.jobspec import job_item, runner_of, split_common
+from jobmgr.service.reach import connect_any, failure_text, note_contact, note_trouble
+from jobmgr.service.remote_init import ensure_ready
+from jobmgr.service.verdicts import change_of, store_changes, view_of
+from jobmgr.store.records import Change, Host, InstanceChange, Job, NewSubmit
+from jobmgr_remote import wire
+
+Key = tuple[str, str]
+"""Cycle and task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a batch came to: changes that are stored already, and the host that had the word."""
+
+    changes: tuple[Change, ...] = ()
+    host: str = ""
+    error: JobmgrError | None = None
+
+
+def submit_tasks(ctx: RunContext, platforms: Sequence[Platform], keys: Sequence[Key]) -> Sent:
+    """Submit these task instances to the first platform of ``platforms`` that can be reached.
+
+    Never raises for a host: tasks that could not be sent stay as they are, queued, and ``error`` tells why.
+    """
+    error: JobmgrError | None = None
+    for platform in platforms:
+        try:
+            host = connect_any(ctx, platform)
+        except ConnectError as failed:
+            error = failed
+            continue
+        return _submit_at(ctx, platform, host, keys)
+    return Sent(error=error)
+
+
+def _submit_at(ctx: RunContext, platform: Platform, host: str, keys: Sequence[Key]) -> Sent:
+    try:
+        record = ensure_ready(ctx, platform, host, [task for _cycle, task in keys])
+    except (TransportError, RefusedError) as error:
+        note_trouble(ctx, platform.name, host, error)
+        return Sent(host=host, error=error)
+    except UsageError as error:
+        return _refuse_all(ctx, platform, host, keys, error)
+    jobs = ctx.store.take_submits([_new(ctx, platform, record, key) for key in keys], ctx.now())
+    return send(ctx, platform, host, jobs)
+
+
+def _new(ctx: RunContext, platform: Platform, record: Host, key: Key) -> NewSubmit:
+    cycle, name = key
+    task = ctx.task(name)
+    spec = job_item(task, platform, cycle=cycle, source_root=ctx.source_root, home=str(ctx.world.home))
+    return NewSubmit(
+        cycle, name, platform.name, record.host, runner_of(task, platform) or platform.runner, json.dumps(spec),
+        instance=record.instance,
+    )
+
+
+def _refuse_all(ctx: RunContext, platform: Platform, host: str, keys: Sequence[Key], error: UsageError) -> Sent:
+    """An input that is not there: those who need it fail, with the reason; the caller sends the others again."""
+    bad = [key for key in keys if _needs(ctx, key[1], str(error))] or list(keys)
+    record = ctx.store.host(platform.name, host)
+    jobs = ctx.store.take_submits([_new(ctx, platform, record, key) for key in bad], ctx.now())
+    changes = [
+        Change(
+            job, job._replace(state=State.SUBMIT_FAILED, rule="not-sent", detail=str(error), retry_safe=True,
+                              next_poll=None),
+            kind="submit", text=str(error),
+        )
+        for job in ctx.store.jobs_where(numbers=[job.number for job in jobs])
+    ]
+    return Sent(store_changes(ctx, changes), host)
+
+
+def _needs(ctx: RunContext, task: str, text: str) -> bool:
+    return any(source.rsplit("/", 1)[-1] in text for source, _target in ctx.task(task).inputs)
+
+
+def send(ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job]) -> Sent:
+    """Send (or send again) the submit request of jobs whose intent names this host, and store what came back."""
+    if not jobs:
+        return Sent(host=host)
+    specs = ctx.store.specs([job.number for job in jobs])
+    items = [{"job": job.id, "token": job.token, **json.loads(specs[job.number])} for job in jobs]
+    answers: dict[str, wire.Submitted] = {}
+    error: JobmgrError | None = None
+    try:
+        hello = _call(ctx, platform, host, items, answers)
+        note_contact(ctx, platform.name, host, hello.time, hello.instance)
+    except RefusedError as failed:  # the host declined the whole call
+        error = failed
+        for job in jobs:
+            answers.setdefault(job.id, wire.Submitted(job.id, job.token, wire.R_REFUSED, "", str(failed), ""))
+    except TransportError as failed:
+        note_trouble(ctx, platform.name, host, failed)
+        error = failed
+    sent = not isinstance(error, ConnectError)
+    text = failure_text(error) if isinstance(error, TransportError) else ""
+    changes = [
+        change_of(
+            ctx, platform, job, answer_of(view_of(job), answers.get(job.id), sent, text),
+            answered=job.id in answers, kind="submit",
+        )
+        for job in ctx.store.jobs_where(numbers=[job.number for job in jobs])
+    ]
+    return Sent(store_changes(ctx, changes), host, error)
+
+
+def _call(
+    ctx: RunContext, platform: Platform, host: str, items: list[dict[str, Any]], answers: dict[str, wire.Submitted]
+) -> wire.Hello:
+    common, own = split_common(items)
+
+    def on_record(kind: str, value: Any) -> None:
+        if kind == wire.JOB:
+            answers[value.job] = value
+
+    def once() -> wire.Hello:
+        reply = ctx.world.hosts.call(
+            platform, host, wire.JOBS_SUBMIT, ctx.wire_run(platform), {"max_active": platform.max_active}, own,
+            common=common, on_record=on_record,
+        )
+        if reply.hello is None:
+            raise RemoteError(f"{host}: jobs-submit was not answered")
+        return reply.hello
+
+    try:
+        return once()
+    except NotFoundError:  # the run directory is gone, or was never made: nothing was submitted
+        ensure_ready(ctx, platform, host, sorted({item["job"].split("/")[1] for item in items}), force=True)
+        return once()
+
+
+def queue_tasks(ctx: RunContext, keys: Sequence[Key], why: str) -> None:
+    """Note that tasks are ready but have to wait for room, and for what."""
+    ctx.store.set_instances(
+        [InstanceChange(cycle, task, state=State.QUEUED, detail=why) for cycle, task in keys], ctx.now()
+    )
