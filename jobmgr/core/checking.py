@@ -7,6 +7,7 @@ here.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any, TypeVar, get_args
 
 import pydantic
@@ -55,12 +56,18 @@ def _texts(error: Any, model: type[pydantic.BaseModel]) -> list[tuple[Path, Path
     return [(path, path, f"expected a mapping, found {found(error['input'])}")]
 
 
-def _without(value: Any, path: Path) -> Any:
-    """A copy of nested mappings without the entry at ``path``."""
-    head, rest = path[0], path[1:]
-    if not rest:
-        return {key: child for key, child in value.items() if key != head}
-    return {key: _without(child, rest) if key == head else child for key, child in value.items()}
+def _without(value: Any, paths: Collection[Path]) -> Any:
+    """A copy of nested mappings without the entries at ``paths``; only what lies on a path is copied."""
+    below: dict[str | int, list[Path]] = {}
+    for path in paths:
+        below.setdefault(path[0], []).append(path[1:])
+    kept = dict(value)
+    for head, rests in below.items():
+        if () in rests:
+            del kept[head]
+        else:
+            kept[head] = _without(kept[head], rests)
+    return kept
 
 
 def check_model(model: type[M], root: Keys, file: str) -> tuple[M, list[Problem], set[Path]]:
@@ -75,12 +82,14 @@ def check_model(model: type[M], root: Keys, file: str) -> tuple[M, list[Problem]
         try:
             return model.model_validate(values), problems, broken
         except pydantic.ValidationError as failure:
-            for error in failure.errors(include_url=False):
+            errors = failure.errors(include_url=False)
+            for error in errors:
                 for place, shown, text in _texts(error, model):
                     line, key = yaml_tree.line_of(root, place), yaml_tree.dotted(root, shown)
                     problems.append(Problem(file, line, key, text))
-                broken.add(tuple(error["loc"]))
-                values = _without(values, tuple(error["loc"]))
+            places = {tuple(error["loc"]) for error in errors}
+            broken |= places
+            values = _without(values, places)
 
 
 def schema_text(model: type[pydantic.BaseModel], title: str) -> str:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from jobmgr.core import durations
-from jobmgr.core.yaml_tree import Path
 from jobmgr_remote import layout
 
 T = TypeVar("T")
+Path = tuple[str | int, ...]
 Pairs = tuple[tuple[str, str], ...]
 Directive = None | str | tuple[str, ...]
 
@@ -158,7 +158,7 @@ def flag(value: object) -> bool:
 
 
 def _number(value: object, least: int) -> int:
-    if not isinstance(value, str) or not re.fullmatch(r"\d{1,9}", value) or int(value) < least:
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,9}", value) or int(value) < least:
         raise expected(f"a whole number, at least {least}", value)
     return int(value)
 
@@ -311,10 +311,11 @@ def input_pairs(value: object) -> Pairs:
         pairs = each(value.items(), _input_pair)
     else:
         pairs = each(enumerate(as_list(value)), lambda _, item: _input_pair(line(item), None))
-    targets = [goal for _, goal in pairs]
-    for goal in targets:
-        if targets.count(goal) > 1:
+    taken: set[str] = set()
+    for _, goal in pairs:
+        if goal in taken:
             raise Wrong(f"two inputs would become {found(goal)}; give each a name: {{source: target}}")
+        taken.add(goal)
     return tuple(pairs)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 
 FEW = 12
+MANY = 2000
 
 
 def snake_case(text: str) -> str:
@@ -14,7 +14,11 @@ def snake_case(text: str) -> str:
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
-    """The known name that is most like ``name``; None if none is."""
+    """The known name that is most like ``name``; None if none is, or if there are too many to compare."""
+    if len(known) > MANY:
+        return None
+    import difflib  # only after a mistake
+
     folded = {other.lower(): other for other in known}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
     return folded[close[0]] if close else None

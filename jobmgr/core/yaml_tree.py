@@ -14,16 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from jobmgr.errors import Problem
 
 DEEPEST = 40
 
 Path = tuple[str | int, ...]
 Plain = None | str | list["Plain"] | dict[str, "Plain"]
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is 20 times faster, where it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +136,8 @@ class _Refused(Exception):
 class _Builder:
     """Turns the events of one document into a tree; notes problems, and goes on where it can."""
 
-    def __init__(self, events: Iterator[Any]) -> None:
+    def __init__(self, kinds: Any, events: Iterator[Any]) -> None:
+        self.kinds = kinds  # the module yaml, for its classes of events
         self.events = events
         self.found: list[tuple[int, str]] = []
 
@@ -149,7 +146,7 @@ class _Builder:
         root: Node | None = None
         documents = 0
         for event in self.events:
-            if isinstance(event, yaml.DocumentStartEvent):
+            if isinstance(event, self.kinds.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
                     raise _Refused(_line(event), "a second document begins ('---'); one file, one document")
@@ -160,16 +157,16 @@ class _Builder:
         line = _line(event)
         if depth > DEEPEST:
             raise _Refused(line, f"nested more than {DEEPEST} levels deep")
-        if isinstance(event, yaml.AliasEvent):
+        if isinstance(event, self.kinds.AliasEvent):
             self.found.append((line, f"alias '*{event.anchor}' is not supported (use defaults or families)"))
             return Text(line, None)
         if getattr(event, "tag", None) not in (None, "!"):
             self.found.append(
                 (line, f"tag '{event.tag}' is not supported (values are converted by their key)")
             )
-        if isinstance(event, yaml.SequenceStartEvent):
+        if isinstance(event, self.kinds.SequenceStartEvent):
             return self.sequence(line, depth)
-        if isinstance(event, yaml.MappingStartEvent):
+        if isinstance(event, self.kinds.MappingStartEvent):
             return self.mapping(line, depth)
         is_empty = event.value == "" and not event.style  # plain: None, or "" from libyaml
         return Text(line, None if is_empty else event.value, event.style == "|")
@@ -177,7 +174,7 @@ class _Builder:
     def sequence(self, line: int, depth: int) -> Items:
         items = Items(line)
         for event in self.events:
-            if isinstance(event, yaml.SequenceEndEvent):
+            if isinstance(event, self.kinds.SequenceEndEvent):
                 break
             items.items.append(self.node(event, depth + 1))
         return items
@@ -185,7 +182,7 @@ class _Builder:
     def mapping(self, line: int, depth: int) -> Keys:
         keys = Keys(line)
         for event in self.events:
-            if isinstance(event, yaml.MappingEndEvent):
+            if isinstance(event, self.kinds.MappingEndEvent):
                 break
             key = self.node(event, depth + 1)
             value = self.node(next(self.events), depth + 1)
@@ -205,20 +202,29 @@ class _Builder:
             keys.key_lines[key.value] = line
 
 
+def _loader() -> Any:
+    """libyaml's loader where it is: 20 times faster."""
+    import yaml
+
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
 
 
 def _unprintable(text: str) -> tuple[int, str] | None:
     """The line of the first character that no YAML file may hold, and its name."""
-    match = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    from yaml.reader import Reader
+
+    match = Reader.NON_PRINTABLE.search(text)
     if match is None:
         return None
     name = "a NUL byte" if match.group() == "\0" else f"the control character {ord(match.group()):#04x}"
     return text.count("\n", 0, match.start()) + 1, name
 
 
-def _syntax(text: str, error: yaml.YAMLError) -> tuple[int, str]:
+def _syntax(text: str, error: Exception) -> tuple[int, str]:
     """A parser's complaint, said for people who do not know the parser."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is None:
@@ -237,10 +243,12 @@ def parse_tree(text: str, file: str) -> tuple[Keys, tuple[Problem, ...]]:
     With problems the tree holds what could be understood, so that a caller can check the rest and
     report all problems at once. The root is a mapping, empty if the file is not one.
     """
+    import yaml  # here, so that whoever only needs a tree's types does not pay for it
+
     at_fault = _unprintable(text)
     if at_fault:
         return Keys(1), (Problem(file, at_fault[0], "", f"contains {at_fault[1]}"),)
-    builder = _Builder(iter(yaml.parse(text, Loader=_Loader)))
+    builder = _Builder(yaml, iter(yaml.parse(text, Loader=_loader())))
     try:
         root = builder.document()
     except yaml.YAMLError as error:

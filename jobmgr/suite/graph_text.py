@@ -267,6 +267,7 @@ class _Resolver:
     names: Names
     terms: dict[str, list[Expr]] = field(default_factory=dict)
     found: list[tuple[int, str]] = field(default_factory=list)
+    outputs: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     indexes: dict[tuple[str, tuple[str, ...]], dict[tuple[str, ...], list[str]]] = field(default_factory=dict)
 
     def statement(self, chain: Sequence[_Tree]) -> None:
@@ -303,6 +304,9 @@ class _Resolver:
     def edge(self, left: _Tree, right: _Tree) -> None:
         sources, targets = _nodes(left), _nodes(right)
         combos = self.combinations([*sources, *targets])
+        if not combos:
+            self.mention([*sources, *targets])
+            return
         exprs = [self.expression(left, values) for values in combos]
         for node in sources:
             for values in combos if node.free else combos[:1]:
@@ -312,7 +316,7 @@ class _Resolver:
             if node.free:
                 for values, expr in zip(combos, exprs, strict=True):
                     self.add(self.members(node, values), expr)
-            elif exprs:
+            else:
                 self.add(self.members(node, {}), exprs[0] if len(exprs) == 1 else And(tuple(exprs)))
 
     def add(self, tasks: Iterable[str], expr: Expr) -> None:
@@ -370,11 +374,13 @@ class _Resolver:
     def output_of(self, node: Node) -> tuple[str, str]:
         """The output, and ``all``, ``any`` or nothing; an event may itself end with ``-any``."""
         output = node.output or graphs.SUCCEEDED
-        head, _, tail = output.rpartition("-")
-        bases = {self.names.key_of[member] for member in self.all_members(node.name)}
-        if tail in ("all", "any") and not any(output in self.names.keys[base].events for base in bases):
-            return head, tail
-        return output, ""
+        if (node.name, output) not in self.outputs:
+            head, _, tail = output.rpartition("-")
+            bases = {self.names.key_of[member] for member in self.all_members(node.name)}
+            is_event = any(output in self.names.keys[base].events for base in bases)
+            split = (head, tail) if tail in ("all", "any") and not is_event else (output, "")
+            self.outputs[(node.name, output)] = split
+        return self.outputs[(node.name, output)]
 
     def is_group(self, node: Node) -> bool:
         return node.name in self.names.groups

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobmgr.core import yaml_tree
 from jobmgr.core.tasks import SuiteDef
 from jobmgr.errors import Problem, SuiteError
 from jobmgr.suite.api_model import Suite, suite_tree
-from jobmgr.suite.check import KnownPlatforms, Source, build_suite
+
+if TYPE_CHECKING:
+    from jobmgr.suite.check import KnownPlatforms
 
 SUITE_FILE = "suite.yaml"
 
@@ -26,6 +29,8 @@ def load_suite(path: Path, known_platforms: KnownPlatforms | None = None) -> Sui
     ``known_platforms`` says what is wrong with a platform's name, or None (``Platforms.problem``); without it
     names of platforms are not checked.
     """
+    from jobmgr.suite.check import Source, build_suite  # pydantic, only where something is checked
+
     file = suite_file(path)
     folder = file.resolve().parent
     text = read_config(file, file.name)
@@ -37,6 +42,8 @@ def load_suite(path: Path, known_platforms: KnownPlatforms | None = None) -> Sui
 
 def suite_from_objects(suite: Suite, known_platforms: KnownPlatforms | None = None) -> SuiteDef:
     """The definition of a suite that a program has made. Raises SuiteError; the problems have no lines."""
+    from jobmgr.suite.check import Source, build_suite  # pydantic, only where something is checked
+
     folder = None if suite.folder is None else Path(suite.folder).resolve()
     label = f"suite {suite.name!r}"
     return build_suite(suite_tree(suite, label), Source(label, suite.name, _reader(folder)), known_platforms)

@@ -76,9 +76,11 @@ def value_list(value: object) -> Values:
     values = [text for item in each(enumerate(as_list(value)), _item) for text in item]
     if not values:
         raise Wrong("expected at least one value")
-    if len(set(values)) < len(values):
-        twice = next(text for text in values if values.count(text) > 1)
-        raise Wrong(f"has the value {found(twice)} twice")
+    seen: set[str] = set()
+    for text in values:
+        if text in seen:
+            raise Wrong(f"has the value {found(text)} twice")
+        seen.add(text)
     return tuple(values)
 
 

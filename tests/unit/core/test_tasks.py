@@ -138,6 +138,15 @@ def test_the_table_is_a_mapping():
     assert table.template_of("a").task.name == "a"
 
 
+def test_tasks_can_be_added_and_replaced():
+    suite = SuiteDef("s", TaskTable.of([TaskDef("a", "a")]), Graph({"a": Atom("b", "failed")}))
+    more = suite.with_tasks([TaskDef("b", "b"), TaskDef("a", "a", script="new")])
+    assert list(more.tasks) == ["b", "a"]
+    assert more.tasks["a"].script == "new"
+    assert more.graph.prerequisites == {"a": None, "b": None}
+    assert list(suite.tasks) == ["a"]
+
+
 @pytest.mark.parametrize("text", ['{"version": 99}', "[]", "nonsense"])
 def test_another_version_is_refused(text):
     with pytest.raises(ValueError):

@@ -119,7 +119,7 @@ def test_lines_of_a_literal_block_are_lines_of_the_file():
 )
 @pytest.mark.parametrize("loader", [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)])
 def test_what_is_refused_is_named(text, complaint, loader, monkeypatch):
-    monkeypatch.setattr("jobmgr.core.yaml_tree._Loader", loader)
+    monkeypatch.setattr("jobmgr.core.yaml_tree._loader", lambda: loader)
     assert complaints(text) == [complaint]
 
 

@@ -201,6 +201,12 @@ def test_all_statements_are_checked_and_their_tasks_count_as_named():
     assert set(graph.prerequisites) == {"a", "b", "c", "d", "e"}
 
 
+def test_tasks_without_counterpart_count_as_named():
+    graph, problems = parse_graph([(1, "sim<m> => half<m> & a")], NAMES)
+    assert len(problems) == 1
+    assert len(graph.prerequisites) == 6
+
+
 def test_nothing_is_said_about_names_that_were_found_wrong_elsewhere():
     graph, problems = parse_graph([(1, "bad => a")], _names(excused={"bad"}))
     assert problems == []

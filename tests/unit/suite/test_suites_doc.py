@@ -79,8 +79,9 @@ def test_every_key_of_a_platform_is_documented_and_no_other():
 @pytest.mark.parametrize(
     "key, shown",
     [
-        ("host_selection", "ordered"), ("transport", "auto"), ("connect_timeout", "10s"), ("runner", "background"),
-        
+        ("host_selection", "ordered"), ("transport", "auto"), ("connect_timeout", "10s"),
+        ("runner", "background"),
+
         ("run_root", "$HOME/jobmgr-run"), ("min_polling_interval", "10s"), ("retrieve_max_size", "10M"),
         ("retrieve_logs", "true"), ("use_login_shell", "false"),
     ],
