@@ -1,6 +1,7 @@
 """The library: ``Session``, ``Run``, ``Job``. The command line is built on it.
 
-It never prints, exits, sets signal handlers or reads the environment. It raises the errors of :mod:`jobmgr.errors`. A Session and
+It never prints, exits, sets signal handlers or reads the environment. It raises the errors of
+:mod:`jobmgr.errors`. A Session and
 what comes from it may be used by several threads. docs/library.md has a worked example.
 """
 
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from jobmgr.core.events import Emit
 from jobmgr.core.states import ACTIVE, FINAL, State
 from jobmgr.errors import NotFoundError, RefusedError, UsageError, WaitTimeout
-from jobmgr.service.context import M_FINISHED, M_HELD, M_SOURCE, RunContext, World
+from jobmgr.service.context import M_FINISHED, M_SOURCE, RunContext, World
 from jobmgr.service.report import JobRow, Summary, Why, WhyLine
 
 if TYPE_CHECKING:
@@ -36,8 +37,20 @@ if TYPE_CHECKING:
     from jobmgr.suite.api_model import Suite
 
 __all__ = [
-    "CleanResult", "DryRun", "HostResult", "Job", "JobRow", "KillResult", "Resolved", "RetrieveResult", "Run", "Session",
-    "Summary", "TickResult", "Why", "WhyLine",
+    "CleanResult",
+    "DryRun",
+    "HostResult",
+    "Job",
+    "JobRow",
+    "KillResult",
+    "Resolved",
+    "RetrieveResult",
+    "Run",
+    "Session",
+    "Summary",
+    "TickResult",
+    "Why",
+    "WhyLine",
 ]
 
 LOCK_PATIENCE = 30.0
@@ -46,7 +59,9 @@ LOCK_PATIENCE = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a SUITE word means: ``kind`` is ``run`` or ``path``; ``note`` says which was taken where both were possible."""
+    """What a SUITE word means: ``kind`` is ``run`` or ``path``; ``note`` says which was taken where both were
+    possible.
+    """
 
     kind: str
     name: str
@@ -56,7 +71,8 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """A job that would be submitted: ``text`` is its job file, as far as it is known without asking the host."""
+    """A job that would be submitted: ``text`` is its job file, as far as it is known without asking the host.
+    """
 
     job: str
     platform: str
@@ -67,7 +83,8 @@ class DryRun:
 class TickResult:
     """What one turn did. ``busy``: another process is at work on the run, nothing was done.
 
-    ``unreachable`` and ``person`` map hosts to why they gave no answer; for those in ``person`` a person must act.
+    ``unreachable`` and ``person`` map hosts to why they gave no answer; for those in ``person`` a person must
+    act.
     """
 
     run: str
@@ -82,7 +99,9 @@ class TickResult:
 
 @dataclass(frozen=True, slots=True)
 class KillResult:
-    """What became of one kill: ``killed``, ``already-finished``, ``not-found``, ``could-not`` or ``no-answer``; ``text``: why."""
+    """What became of one kill: ``killed``, ``already-finished``, ``not-found``, ``could-not`` or
+    ``no-answer``; ``text``: why.
+    """
 
     id: str
     result: str
@@ -113,7 +132,9 @@ class HostResult:
 
 @dataclass(frozen=True, slots=True)
 class CleanResult:
-    """What was (or would be) deleted: (host, path), host "" for this machine; hosts that refused or gave no answer."""
+    """What was (or would be) deleted: (host, path), host "" for this machine; hosts that refused or gave no
+    answer.
+    """
 
     paths: Sequence[tuple[str, str]]
     failed: Sequence[HostResult] = ()
@@ -122,9 +143,12 @@ class CleanResult:
 class Session:
     """The way in: platforms, a run root, and the connections of this process.
 
-    ``platforms``: a platforms.yaml read after the system's and the user's own (``user_files=False``: instead of them).
-    ``run_root``: the folder with the run directories, ``~/jobmgr-run`` by default. ``ssh_config``: a configuration for ssh
-    instead of the user's. ``on_event`` gets the records of :mod:`jobmgr.core.events`, one call at a time. ``home``: the home
+    ``platforms``: a platforms.yaml read after the system's and the user's own (``user_files=False``: instead
+    of them).
+    ``run_root``: the folder with the run directories, ``~/jobmgr-run`` by default. ``ssh_config``: a
+    configuration for ssh
+    instead of the user's. ``on_event`` gets the records of :mod:`jobmgr.core.events`, one call at a time.
+    ``home``: the home
     directory, the user's by default. Raises PlatformError if a platform file is wrong.
     """
 
@@ -178,10 +202,14 @@ class Session:
                 from jobmgr.platforms import load, ssh_hosts
 
                 extra = self._platform_file
-                files = load.standard_files(self._home, extra) if self._user_files else (extra,) if extra else ()
+                files = (
+                    load.standard_files(self._home, extra) if self._user_files else (extra,) if extra else ()
+                )
 
                 def hosts() -> set[str]:
-                    configs = (self._ssh_config,) if self._ssh_config else ssh_hosts.ssh_config_files(self._home)
+                    configs = (
+                        (self._ssh_config,) if self._ssh_config else ssh_hosts.ssh_config_files(self._home)
+                    )
                     return ssh_hosts.literal_hosts(configs, self._home)
 
                 self._loaded = load.load_platforms(files, extra, hosts)
@@ -219,14 +247,20 @@ class Session:
     # --- suites --------------------------------------------------------------------------------------
 
     def resolve(self, word: str | os.PathLike[str]) -> Resolved:
-        """What a SUITE word means: a path if it has a ``/``, ends in ``.yaml`` or is ``.``; else a run, else a folder.
+        """What a SUITE word means: a path if it has a ``/``, ends in ``.yaml`` or is ``.``; else a run, else
+        a folder.
 
         Raises NotFoundError if it is none of them.
         """
         from jobmgr.service import runs
 
         text = os.fspath(word)
-        if "/" in text or text.endswith((".yaml", ".yml")) or text in (".", "..") or not isinstance(word, str):
+        if (
+            "/" in text
+            or text.endswith((".yaml", ".yml"))
+            or text in (".", "..")
+            or not isinstance(word, str)
+        ):
             path = self._path(text)
             return Resolved("path", path.parent.name if path.is_file() else path.name, path)
         folder = self._path(text)
@@ -235,8 +269,12 @@ class Session:
             both = f"{text}: the run of that name (for the folder say ./{text})" if is_folder else ""
             return Resolved("run", text, None, both or self._source_hint(text))
         if is_folder:
-            return Resolved("path", text, folder, f"{text}: the folder ./{text} (there is no run of that name)")
-        raise NotFoundError(f"no run {text!r} in {self.run_root}, and no folder of that name with a suite.yaml here")
+            return Resolved(
+                "path", text, folder, f"{text}: the folder ./{text} (there is no run of that name)"
+            )
+        raise NotFoundError(
+            f"no run {text!r} in {self.run_root}, and no folder of that name with a suite.yaml here"
+        )
 
     def _source_hint(self, name: str) -> str:
         from jobmgr.service import install
@@ -244,7 +282,11 @@ class Session:
         ctx = self._open(name)
         source = ctx.meta(M_SOURCE)
         newer = install.newest_change(Path(source), ctx.run_dir) if source else None
-        return f"{name}: {source}/{newer} is newer than what is installed; to install it: {source}" if newer else ""
+        return (
+            f"{name}: {source}/{newer} is newer than what is installed; to install it: {source}"
+            if newer
+            else ""
+        )
 
     def _load(self, suite: Suite | str | os.PathLike[str]) -> Source:
         from jobmgr.service.runs import Source
@@ -255,10 +297,13 @@ class Session:
             made = load.suite_from_objects(suite, self._platforms().problem)
             return Source(made, None if suite.folder is None else Path(suite.folder).resolve())
         path = self._path(suite)
-        return Source(load.load_suite(path, self._platforms().problem), load.suite_file(path).resolve().parent)
+        return Source(
+            load.load_suite(path, self._platforms().problem), load.suite_file(path).resolve().parent
+        )
 
     def validate(self, suite: Suite | str | os.PathLike[str]) -> SuiteDef:
-        """Check a suite, its platforms included. Raises SuiteError, or PlatformError, with all that is wrong."""
+        """Check a suite, its platforms included. Raises SuiteError, or PlatformError, with all that is wrong.
+        """
         if isinstance(suite, str):
             resolved = self.resolve(suite)
             if resolved.path is None:
@@ -277,7 +322,9 @@ class Session:
             resolved = self.resolve(suite)
             if resolved.path is None:
                 if new:
-                    raise UsageError(f"{suite}: --new installs a suite again, so it needs its path, not the name of a run")
+                    raise UsageError(
+                        f"{suite}: --new installs a suite again, so it needs its path, not the name of a run"
+                    )
                 ctx = self._open(resolved.name)
                 if cycle is not None:
                     runs.add_cycle(ctx, cycle)
@@ -296,7 +343,8 @@ class Session:
     ) -> Run:
         """Install a suite (a path or object) or take a run by name, submit what is ready, and return.
 
-        With ``ids``: these tasks now, whatever the graph says. ``new``: delete the run of that name first, on its hosts
+        With ``ids``: these tasks now, whatever the graph says. ``new``: delete the run of that name first, on
+        its hosts
         too. Hosts that could not be reached are told as events; their tasks stay queued.
         """
         ctx = self._install(suite, name, cycle, new)
@@ -318,7 +366,9 @@ class Session:
         new: bool = False,
         timeout: float | None = None,
     ) -> Run:
-        """As :meth:`submit`, and stay until the run is at its end. Raises WaitTimeout after ``timeout`` seconds."""
+        """As :meth:`submit`, and stay until the run is at its end. Raises WaitTimeout after ``timeout``
+        seconds.
+        """
         from jobmgr.service import loop
 
         ctx = self._install(suite, name, cycle, new)
@@ -338,7 +388,9 @@ class Session:
         name: str | None = None,
         cycle: str | None = None,
     ) -> list[DryRun]:
-        """The job files that ``submit`` would send first, or those of ``ids``. Connects to nothing, changes nothing."""
+        """The job files that ``submit`` would send first, or those of ``ids``. Connects to nothing, changes
+        nothing.
+        """
         from jobmgr.service import dry_run, runs
 
         resolved = self.resolve(suite) if isinstance(suite, str) else None
@@ -347,7 +399,11 @@ class Session:
             return [DryRun(*row) for row in dry_run.of_run(ctx, ids, cycle)]
         source = self._load(suite if resolved is None or resolved.path is None else resolved.path)
         rows = dry_run.of_suite(
-            self._world(), source.suite, name or source.suite.name, ids, cycle or runs.DEFAULT_CYCLE,
+            self._world(),
+            source.suite,
+            name or source.suite.name,
+            ids,
+            cycle or runs.DEFAULT_CYCLE,
             str(source.folder or self.run_root),
         )
         return [DryRun(*row) for row in rows]
@@ -355,7 +411,9 @@ class Session:
     # --- ad-hoc jobs -----------------------------------------------------------------------------------
 
     def run(self, platform: str, command: Sequence[str], *, wait: bool = False, **options: Any) -> Job:
-        """One ad-hoc job; the options are those of :meth:`run_many`. With ``parameters`` the first of several jobs."""
+        """One ad-hoc job; the options are those of :meth:`run_many`. With ``parameters`` the first of several
+        jobs.
+        """
         jobs = self.run_many(platform, command, **options)
         if wait:
             for job in jobs:
@@ -379,8 +437,10 @@ class Session:
     ) -> list[Job]:
         """Run a command on a platform: one job, or one for each combination of ``parameters``.
 
-        ``inputs`` are put into the work directory, a local ``./script`` that is the command too; ``outputs`` are patterns that
-        come home at the end, into the folder ``to`` if given. ``time_limit`` in seconds or as ``1h30m``. Returns when
+        ``inputs`` are put into the work directory, a local ``./script`` that is the command too; ``outputs``
+        are patterns that
+        come home at the end, into the folder ``to`` if given. ``time_limit`` in seconds or as ``1h30m``.
+        Returns when
         the jobs were submitted, or are queued because the host could not be reached.
         """
         from jobmgr.service import retrieve, runs
@@ -390,8 +450,20 @@ class Session:
             from jobmgr.core.graph import Graph
             from jobmgr.core.tasks import SuiteDef
 
-            self._adhoc(suite, (), platform, command, folder=Path.cwd(), inputs=inputs, outputs=outputs, name=name,
-                        time_limit=time_limit, env=env, directives=directives, parameters=parameters)
+            self._adhoc(
+                suite,
+                (),
+                platform,
+                command,
+                folder=Path.cwd(),
+                inputs=inputs,
+                outputs=outputs,
+                name=name,
+                time_limit=time_limit,
+                env=env,
+                directives=directives,
+                parameters=parameters,
+            )
             ctx = self._keep(runs.create_run(world, suite, SuiteDef(suite, {}, Graph({}))))
         else:
             ctx = self._open(suite)
@@ -400,13 +472,25 @@ class Session:
         with run._loop_lock("run", LOCK_PATIENCE):
             ctx.forget_suite()
             tasks = self._adhoc(
-                suite, {base for task in ctx.suite.tasks.values() for base in (task.name, task.base)}, platform, command,
-                folder=Path.cwd(), inputs=inputs, outputs=outputs, name=name, time_limit=time_limit, env=env,
-                directives=directives, parameters=parameters,
+                suite,
+                {base for task in ctx.suite.tasks.values() for base in (task.name, task.base)},
+                platform,
+                command,
+                folder=Path.cwd(),
+                inputs=inputs,
+                outputs=outputs,
+                name=name,
+                time_limit=time_limit,
+                env=env,
+                directives=directives,
+                parameters=parameters,
             )
             runs.add_tasks(ctx, tasks)
             if to is not None:
-                wanted = {**(ctx.store.meta(retrieve.M_DELIVER) or {}), **{t.name: str(self._path(to)) for t in tasks}}
+                wanted = {
+                    **(ctx.store.meta(retrieve.M_DELIVER) or {}),
+                    **{t.name: str(self._path(to)) for t in tasks},
+                }
                 ctx.store.set_meta({retrieve.M_DELIVER: wanted})
             run._turn(poll_due=False)
         return [Job(run, runs.DEFAULT_CYCLE, task.name, 0) for task in tasks]
@@ -421,18 +505,32 @@ class Session:
         options.pop("to", None)
         tasks = self._adhoc(suite, (), platform, command, folder=Path.cwd(), **options)
         made = SuiteDef(suite, TaskTable.of(tasks), Graph(dict.fromkeys(task.name for task in tasks)))
-        rows = dry_run.of_suite(self._world(), made, suite, (), runs.DEFAULT_CYCLE, str(self.run_root / suite))
+        rows = dry_run.of_suite(
+            self._world(), made, suite, (), runs.DEFAULT_CYCLE, str(self.run_root / suite)
+        )
         return [DryRun(*row) for row in rows]
 
     def _adhoc(
-        self, suite: str, taken: Collection[str], platform: str, command: Sequence[str], *, folder: Path,
-        inputs: Sequence[str | os.PathLike[str]] = (), **options: Any,
+        self,
+        suite: str,
+        taken: Collection[str],
+        platform: str,
+        command: Sequence[str],
+        *,
+        folder: Path,
+        inputs: Sequence[str | os.PathLike[str]] = (),
+        **options: Any,
     ) -> list[Any]:
         from jobmgr.service import adhoc
 
         return adhoc.tasks_of(
-            platform, command, folder=folder, taken=taken, known_platforms=self._platforms().problem,
-            inputs=[os.fspath(path) for path in inputs], **options,
+            platform,
+            command,
+            folder=folder,
+            taken=taken,
+            known_platforms=self._platforms().problem,
+            inputs=[os.fspath(path) for path in inputs],
+            **options,
         )
 
     # --- runs ------------------------------------------------------------------------------------------
@@ -470,7 +568,9 @@ class Session:
         return results
 
     def recover(self, name: str, platforms: Sequence[str]) -> Recovered:
-        """Rebuild the store of a run from its hosts' job.status files, with a raised epoch: the run is this controller's now."""
+        """Rebuild the store of a run from its hosts' job.status files, with a raised epoch: the run is this
+        controller's now.
+        """
         from jobmgr.service import recover
 
         known = self._platforms()
@@ -491,7 +591,9 @@ class Session:
         return self._platforms().show(name)
 
     def transport_choice(self, name: str) -> list[tuple[str, str, str]]:
-        """(host, transport, why) for each host of a platform. Reads the ssh configuration, connects to nothing."""
+        """(host, transport, why) for each host of a platform. Reads the ssh configuration, connects to
+        nothing.
+        """
         from jobmgr.transport.choose import choose
 
         platform = self.platform(name)
@@ -501,7 +603,9 @@ class Session:
         return [(host, *choose(host, options)) for host in platform.hosts]
 
     def login(self, name: str) -> list[str]:
-        """Make the shared connection to every host of a platform; ssh asks on the terminal. Returns the hosts."""
+        """Make the shared connection to every host of a platform; ssh asks on the terminal. Returns the
+        hosts.
+        """
         from jobmgr.transport import openssh
 
         platform = self.platform(name)
@@ -520,7 +624,8 @@ class Session:
         from jobmgr.transport.ssh_settings import SshOptions
 
         return SshOptions(
-            ssh_options=platform.ssh_options, config_file=None if self._ssh_config is None else str(self._ssh_config),
+            ssh_options=platform.ssh_options,
+            config_file=None if self._ssh_config is None else str(self._ssh_config),
             connect_timeout=platform.connect_timeout,
         )
 
@@ -549,7 +654,9 @@ class Run:
         return report.rows(self._ctx, ids)
 
     def jobs(self, ids: Sequence[str] = ()) -> list[Job]:
-        """The jobs that IDs mean (all without). Raises UsageError for a bad ID, NotFoundError for one that matches nothing."""
+        """The jobs that IDs mean (all without). Raises UsageError for a bad ID, NotFoundError for one that
+        matches nothing.
+        """
         return [Job(self, row.cycle, row.task, row.submit) for row in self.rows(ids) if row.submit]
 
     def job(self, id: str) -> Job:
@@ -615,8 +722,14 @@ class Run:
     def _result(self, turned: Turned) -> TickResult:
         totals = turned.totals
         return TickResult(
-            self.name, False, totals.polled, totals.changed, totals.submitted, totals.retrieved.files,
-            dict(totals.unreachable), dict(totals.person),
+            self.name,
+            False,
+            totals.polled,
+            totals.changed,
+            totals.submitted,
+            totals.retrieved.files,
+            dict(totals.unreachable),
+            dict(totals.person),
         )
 
     def _renew_contacts(self) -> None:
@@ -639,7 +752,9 @@ class Run:
             self._ctx.emit(held_note(self._ctx))
 
     def tick(self) -> TickResult:
-        """Poll what is due, retrieve, retry, submit what became ready; ``busy`` if another process does it right now."""
+        """Poll what is due, retrieve, retry, submit what became ready; ``busy`` if another process does it
+        right now.
+        """
         from jobmgr.service.lock import Busy
 
         if self._nothing_due():
@@ -651,12 +766,15 @@ class Run:
             return TickResult(self.name, busy=True)
 
     def _nothing_due(self) -> bool:
-        """Whether a run is at its end and has nothing left to bring home: then a tick need not even be locked."""
+        """Whether a run is at its end and has nothing left to bring home: then a tick need not even be
+        locked.
+        """
         store = self._ctx.store
         return store.meta(M_FINISHED) is not None and store.next_due() is None and not store.to_follow()
 
     def poll(self, ids: Sequence[str] = ()) -> TickResult:
-        """Ask the hosts now: about these jobs, or all active ones. Logs of those that have ended come home."""
+        """Ask the hosts now: about these jobs, or all active ones. Logs of those that have ended come home.
+        """
         from jobmgr.service import loop
 
         jobs = self._stored_many(ids)
@@ -684,7 +802,9 @@ class Run:
             with self._loop_lock("wait", 0.0):
                 loop.watch_to_the_end(self._ctx, over, timeout)
         except Busy:
-            loop.follow_others(self._ctx, lambda: over() or self._ctx.store.meta(M_FINISHED) is not None, timeout)
+            loop.follow_others(
+                self._ctx, lambda: over() or self._ctx.store.meta(M_FINISHED) is not None, timeout
+            )
         return self.rows(ids)
 
     def as_completed(self, timeout: float | None = None) -> Iterator[Job]:
@@ -716,18 +836,28 @@ class Run:
             with self._loop_lock("as_completed", 0.0):
                 turned = loop.watch_to_the_end(self._ctx, more, left)
                 if not turned.finished and not more():
-                    raise RefusedError(f"{self.name}: nothing goes on by itself; the run or its tasks are held")
+                    raise RefusedError(
+                        f"{self.name}: nothing goes on by itself; the run or its tasks are held"
+                    )
         except Busy:
-            loop.follow_others(self._ctx, lambda: more() or self._ctx.store.meta(M_FINISHED) is not None, left)
+            loop.follow_others(
+                self._ctx, lambda: more() or self._ctx.store.meta(M_FINISHED) is not None, left
+            )
 
     # --- logs and outputs ----------------------------------------------------------------------------------
 
     def log(self, id: str, name: str = "out") -> bytes:
-        """One log of a job, whole: ``out``, ``err``, ``job``, ``status``, ``activity`` or a name in its log directory."""
+        """One log of a job, whole: ``out``, ``err``, ``job``, ``status``, ``activity`` or a name in its log
+        directory.
+        """
         return b"".join(self.log_stream(id, name))
 
-    def log_stream(self, id: str, name: str = "out", follow: bool = False, tail: int | None = None) -> Iterator[bytes]:
-        """One log of a job as it comes, from here or from the host. ``follow``: until the job has ended; close the iterator to stop."""
+    def log_stream(
+        self, id: str, name: str = "out", follow: bool = False, tail: int | None = None
+    ) -> Iterator[bytes]:
+        """One log of a job as it comes, from here or from the host. ``follow``: until the job has ended;
+        close the iterator to stop.
+        """
         from jobmgr.service import log
 
         return log.stream(self._ctx, self._stored(id), name, follow=follow, tail=tail)
@@ -745,14 +875,21 @@ class Run:
         return log.path_of(self._ctx, self._stored(id), name)
 
     def retrieve(self, ids: Sequence[str] = (), to: str | os.PathLike[str] | None = None) -> RetrieveResult:
-        """Bring logs and outputs home now; of running jobs the logs as they are. ``to``: copy the outputs there as well."""
+        """Bring logs and outputs home now; of running jobs the logs as they are. ``to``: copy the outputs
+        there as well.
+        """
         from jobmgr.service import fetch
 
         target = None if to is None else self._session._path(to)
         fetched = fetch.fetch(self._ctx, self._stored_many(ids), target)
         outcome = fetched.outcome
         return RetrieveResult(
-            outcome.files, outcome.size, outcome.left_out, outcome.to_come, fetched.unreachable, fetched.person
+            outcome.files,
+            outcome.size,
+            outcome.left_out,
+            outcome.to_come,
+            fetched.unreachable,
+            fetched.person,
         )
 
     # --- steering ------------------------------------------------------------------------------------------
@@ -783,7 +920,9 @@ class Run:
         return results
 
     def hold(self, ids: Sequence[str] = ()) -> list[str]:
-        """Submit nothing of these tasks (or of the run) until they are released. Jobs go on. Returns what is held."""
+        """Submit nothing of these tasks (or of the run) until they are released. Jobs go on. Returns what is
+        held.
+        """
         return self._hold(ids, True)
 
     def release(self, ids: Sequence[str] = ()) -> list[str]:
@@ -800,7 +939,8 @@ class Run:
         return [f"{cycle}/{task}" for cycle, task in steer.hold_tasks(self._ctx, keys, held)]
 
     def retry(self, ids: Sequence[str] = ()) -> list[str]:
-        """Submit again what has failed or submit-failed (or these), now. Returns the new jobs' IDs, or the tasks still queued.
+        """Submit again what has failed or submit-failed (or these), now. Returns the new jobs' IDs, or the
+        tasks still queued.
 
         A job that was lost is ended for certain on its host first; RefusedError if that host gives no answer.
         """
@@ -848,7 +988,11 @@ class Job:
 
     @property
     def _selector(self) -> str:
-        return f"{self._cycle}/{self._task}/{self._submit:02d}" if self._submit else f"{self._cycle}/{self._task}"
+        return (
+            f"{self._cycle}/{self._task}/{self._submit:02d}"
+            if self._submit
+            else f"{self._cycle}/{self._task}"
+        )
 
     @property
     def id(self) -> str:
@@ -890,5 +1034,3 @@ def _host_result(one: Any) -> HostResult:
     if one.error is None:
         return HostResult(one.host, one.removed)
     return HostResult(one.host, one.removed, str(one.error), one.error.exit_code)
-
-

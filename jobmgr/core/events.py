@@ -22,7 +22,9 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A job's state, or its doubt, changed. ``time`` is seconds since the epoch, from job.status where it tells."""
+    """A job's state, or its doubt, changed. ``time`` is seconds since the epoch, from job.status where it
+    tells.
+    """
 
     run: str
     job_id: str

@@ -1,4 +1,5 @@
-"""Which jobs does a user mean? ``CYCLE/TASK[/NN]``, ``TASK``, a glob or a family, each with ``:STATE``. Pure."""
+"""Which jobs does a user mean? ``CYCLE/TASK[/NN]``, ``TASK``, a glob or a family, each with ``:STATE``. Pure.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def parse(text: str) -> Selector:
         parts = ["*", parts[0]]
     if len(parts) > 3 or not all(_PART.match(part) for part in parts):
         raise UsageError(
-            f"not an ID: {text!r} (expected CYCLE/TASK, CYCLE/TASK/NN, TASK or a glob, each with an optional :STATE)"
+            f"not an ID: {text!r} (expected CYCLE/TASK, CYCLE/TASK/NN, TASK or a glob, "
+            "each with an optional :STATE)"
         )
     submit: int | None = None
     if len(parts) == 3 and parts[2] != "NN":
@@ -74,7 +76,8 @@ class Candidate:
 def select(
     ids: Sequence[str], candidates: Sequence[Candidate], families: Mapping[str, Sequence[str]]
 ) -> list[tuple[Candidate, int | None]]:
-    """All candidates that the IDs mean, in the order of ``candidates``, each with a submit number (None: the latest).
+    """All candidates that the IDs mean, in the order of ``candidates``, each with a submit number (None: the
+    latest).
 
     No IDs: all of them. ``families`` maps a family, or a parametrised task, to its members. Raises
     UsageError for a bad ID and NotFoundError for one that matches nothing.

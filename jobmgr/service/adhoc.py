@@ -1,4 +1,6 @@
-"""Ad-hoc jobs: from a command line to tasks of a run. Looks at files only to find out whether a command travels along."""
+"""Ad-hoc jobs: from a command line to tasks of a run. Looks at files only to find out whether a command
+travels along.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,10 @@ def tasks_of(
 ) -> list[TaskDef]:
     """The tasks of one ad-hoc command: one, or one for each member of ``parameters``.
 
-    ``folder`` is where relative inputs and ``./scripts`` are looked for; ``taken`` are names that the run has already.
-    Raises UsageError for an empty command or an input that is not there, SuiteError for what a suite would refuse.
+    ``folder`` is where relative inputs and ``./scripts`` are looked for; ``taken`` are names that the run has
+    already.
+    Raises UsageError for an empty command or an input that is not there, SuiteError for what a suite would
+    refuse.
     """
     if not command or not command[0]:
         raise UsageError("there is no command to run")
@@ -45,7 +49,9 @@ def tasks_of(
         along.append(str(script.resolve()))
         words[0] = f"./{script.name}"
     base = _free(name or _name_of(words[0]), taken)
-    limit = None if time_limit is None else time_limit if isinstance(time_limit, str) else f"{int(time_limit)}s"
+    limit = (
+        None if time_limit is None else time_limit if isinstance(time_limit, str) else f"{int(time_limit)}s"
+    )
     task = Task(
         script=shlex.join(words),
         platform=platform,

@@ -20,7 +20,12 @@ Clock = Callable[[], float]
 # keys of the store's run meta
 M_UUID, M_CONTROLLER, M_EPOCH, M_OWNER = "uuid", "controller", "epoch", "owner"
 M_SUITE, M_SOURCE, M_HELD, M_FINISHED, M_CREATED, M_ADHOC = (
-    "suite", "source", "held", "finished", "created", "adhoc",
+    "suite",
+    "source",
+    "held",
+    "finished",
+    "created",
+    "adhoc",
 )
 
 
@@ -28,7 +33,8 @@ M_SUITE, M_SOURCE, M_HELD, M_FINISHED, M_CREATED, M_ADHOC = (
 class World:
     """What all runs of a process share.
 
-    ``home`` is the user's home on this machine, ``run_root`` where runs are kept; ``candidates`` gives the platform of a name,
+    ``home`` is the user's home on this machine, ``run_root`` where runs are kept; ``candidates`` gives the
+    platform of a name,
     or those of a group, in the order in which they are to be tried.
     """
 
@@ -102,8 +108,12 @@ class RunContext:
     def wire_run(self, platform: Platform) -> wire.Run:
         """The run as requests to a host of this platform carry it."""
         return wire.Run(
-            self.remote_root(platform), self.remote_name(platform), self.meta(M_UUID), self.meta(M_CONTROLLER),
-            int(self.meta(M_EPOCH, "1")), self.meta(M_OWNER),
+            self.remote_root(platform),
+            self.remote_name(platform),
+            self.meta(M_UUID),
+            self.meta(M_CONTROLLER),
+            int(self.meta(M_EPOCH, "1")),
+            self.meta(M_OWNER),
         )
 
     def remote_root(self, platform: Platform) -> str:
@@ -113,7 +123,9 @@ class RunContext:
         return platform.run_root
 
     def remote_name(self, platform: Platform) -> str:
-        """The run's name on the platform's hosts. Ad-hoc runs of several controllers share a name at home, not there."""
+        """The run's name on the platform's hosts. Ad-hoc runs of several controllers share a name at home,
+        not there.
+        """
         if platform.transport != "local" and self.store.meta(M_ADHOC):
             return f"{self.name}-{self.meta(M_CONTROLLER)[:8]}"
         return self.name

@@ -28,9 +28,7 @@ def of_run(ctx: RunContext, ids: Sequence[str], cycle: str | None) -> list[Row]:
         cycles = [cycle] if cycle else ctx.store.cycles()
         keys = [(c, task) for c in cycles for task in plan_of(ctx, c).ready(ctx.now())]
     last = {i.key: i.last_submit for i in ctx.store.instances(keys=keys)}
-    return [
-        _row(ctx.world, ctx.suite, ctx.name, key, last.get(key, 0) + 1, ctx.source_root) for key in keys
-    ]
+    return [_row(ctx.world, ctx.suite, ctx.name, key, last.get(key, 0) + 1, ctx.source_root) for key in keys]
 
 
 def of_suite(
@@ -50,19 +48,27 @@ def of_suite(
     return [_row(world, suite, name, (cycle, task), 1, source_root) for task in tasks]
 
 
-def _row(world: World, suite: SuiteDef, name: str, key: tuple[str, str], number: int, source_root: str) -> Row:
+def _row(
+    world: World, suite: SuiteDef, name: str, key: tuple[str, str], number: int, source_root: str
+) -> Row:
     cycle, task_name = key
     task = suite.tasks[task_name]
     platform = world.candidates(task.platform)[0]
     job = f"{cycle}/{task_name}/{number:02d}"
     item = {
-        "job": job, "token": NO_TOKEN, "suite": name,
+        "job": job,
+        "token": NO_TOKEN,
+        "suite": name,
         **job_item(task, platform, cycle=cycle, source_root=source_root, home=str(world.home)),
     }
     runner = str(item.get("runner") or platform.runner)
     settings = {
-        "bash": "/bin/bash", "wrapper": f"{layout.LIB}/wrapper.sh", "instance": "", "hostname": platform.hosts[0],
-        "clock_ticks": 100, "directives": _directives(runner, item),
+        "bash": "/bin/bash",
+        "wrapper": f"{layout.LIB}/wrapper.sh",
+        "instance": "",
+        "hostname": platform.hosts[0],
+        "clock_ticks": 100,
+        "directives": _directives(runner, item),
     }
     run = {"run_dir": f"{platform.run_root}/{name}", "suite": name}
     return job, platform.name, jobfile.render({**item, "runner": runner}, run, settings)

@@ -1,8 +1,11 @@
 """The engine: runs host work in threads, draws conclusions in one, and keeps the plan of each cycle.
 
-Hosts are worked at in parallel, each kind of work once per host at a time, so that a slow or dead host delays nobody. All
-that a worker learns comes back through one inbox; decisions and their transactions are made by the thread that calls
-:meth:`Engine.step`, a batch at a time. ``tick``, ``play``, ``submit``, ``poll`` and ``wait`` are different ways to turn it.
+Hosts are worked at in parallel, each kind of work once per host at a time, so that a slow or dead host delays
+nobody. All
+that a worker learns comes back through one inbox; decisions and their transactions are made by the thread
+that calls
+:meth:`Engine.step`, a batch at a time. ``tick``, ``play``, ``submit``, ``poll`` and ``wait`` are different
+ways to turn it.
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ from jobmgr.errors import JobmgrError, TransportError
 from jobmgr.platforms.model import Platform
 from jobmgr.service import poll, retrieve, submit
 from jobmgr.service.context import RunContext
-from jobmgr.service.report import planned
 from jobmgr.service.reach import blocked, needs_person, note_trouble
+from jobmgr.service.report import planned
 from jobmgr.store.records import Change, InstanceChange, Job
 from jobmgr.transport.base import Hold
 from jobmgr_remote import wire
@@ -136,7 +139,8 @@ class Engine:
         return True
 
     def step(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds for news, then deal with all that is there. True if there was any."""
+        """Wait up to ``timeout`` seconds for news, then deal with all that is there. True if there was any.
+        """
         try:
             batch = [self._inbox.get(timeout=max(timeout, 0.0)) if timeout > 0 else self._inbox.get_nowait()]
         except queue.Empty:
@@ -200,7 +204,7 @@ class Engine:
         platform = self.ctx.world.platform(place[0])
 
         def work() -> list[tuple[list[Job], poll.Answer]]:
-            parts = [jobs[at:at + BATCH] for at in range(0, len(jobs), BATCH)]
+            parts = [jobs[at : at + BATCH] for at in range(0, len(jobs), BATCH)]
             return [(part, poll.ask(self.ctx, platform, place[1], part)) for part in parts]
 
         def finish(answers: list[tuple[list[Job], poll.Answer]]) -> None:
@@ -222,14 +226,22 @@ class Engine:
         """Start asking about all jobs that are due, but those that a long poll watches."""
         sending = any(key[0] in ("submit", "resend") for key in self._busy)
         due = [
-            job for job in self.ctx.store.due_polls(self.ctx.now())
-            if ((job.platform, job.host) not in self._watches or job.find or job.revoke or job.state in UNSETTLED)
+            job
+            for job in self.ctx.store.due_polls(self.ctx.now())
+            if (
+                (job.platform, job.host) not in self._watches
+                or job.find
+                or job.revoke
+                or job.state in UNSETTLED
+            )
             and not (sending and job.state is State.SUBMITTING)
         ]
         self.poll(due)
 
     def watch(self) -> None:
-        """Have a long poll on every host with active jobs whose platform wants one, about just the active jobs."""
+        """Have a long poll on every host with active jobs whose platform wants one, about just the active
+        jobs.
+        """
         active = self.ctx.store.jobs_where(states=(State.SUBMITTED, State.RUNNING))
         by_place: dict[Place, list[Job]] = {}
         for job in active:
@@ -259,7 +271,9 @@ class Engine:
             watch.hold.close()
             if answer.error is not None:
                 left = self._fresh([job for job in watch.jobs.values() if job.state in ACTIVE])
-                poll.conclude(self.ctx, platform, place[1], left, poll.Answer(error=answer.error), all_asked=True)
+                poll.conclude(
+                    self.ctx, platform, place[1], left, poll.Answer(error=answer.error), all_asked=True
+                )
                 self.totals.trouble(place[1], answer.error)
 
         if self._start(("watch", *place), work, finish):
@@ -294,12 +308,14 @@ class Engine:
             return
 
         def work() -> list[submit.Sent]:
-            parts = [keys[at:at + BATCH] for at in range(0, len(keys), BATCH)]
+            parts = [keys[at : at + BATCH] for at in range(0, len(keys), BATCH)]
             return [submit.submit_tasks(self.ctx, platforms, part) for part in parts]
 
         def finish(sent: list[submit.Sent]) -> None:
             for one in sent:
-                self.totals.submitted += sum(change.new.state in (State.SUBMITTED, State.RUNNING) for change in one.changes)
+                self.totals.submitted += sum(
+                    change.new.state in (State.SUBMITTED, State.RUNNING) for change in one.changes
+                )
                 if one.error is not None:
                     self.totals.trouble(one.host or name, one.error)
                     self._waits[key] = self.ctx.now() + QUEUE_AGAIN
@@ -331,7 +347,9 @@ class Engine:
                 continue
             platform = self.ctx.world.platform(place[0])
 
-            def work(platform: Platform = platform, host: str = place[1], jobs: list[Job] = jobs) -> submit.Sent:
+            def work(
+                platform: Platform = platform, host: str = place[1], jobs: list[Job] = jobs
+            ) -> submit.Sent:
                 return submit.send(self.ctx, platform, host, jobs)
 
             def finish(sent: submit.Sent) -> None:
@@ -354,9 +372,16 @@ class Engine:
             done.append(job.number)
             instance = instances.get(job.key)
             task = self.ctx.suite.tasks.get(job.task)
-            if instance is None or task is None or instance.last_submit != job.submit or instance.state is not job.state:
+            if (
+                instance is None
+                or task is None
+                or instance.last_submit != job.submit
+                or instance.state is not job.state
+            ):
                 continue
-            ended = Ended(job.state, job.lost, job.reason, job.retry_safe, instance.tries, instance.submit_tries)
+            ended = Ended(
+                job.state, job.lost, job.reason, job.retry_safe, instance.tries, instance.submit_tries
+            )
             following = after_final(ended, Policy(task.retry_delays, task.submit_retry_delays), now)
             if following.fence_first:
                 done.pop()
@@ -364,8 +389,14 @@ class Engine:
             if following.again and job.kill_intended is None:
                 changes.append(
                     InstanceChange(
-                        job.cycle, job.task, State.WAITING, following.text, following.at, following.tries,
-                        following.submit_tries, text=following.text,
+                        job.cycle,
+                        job.task,
+                        State.WAITING,
+                        following.text,
+                        following.at,
+                        following.tries,
+                        following.submit_tries,
+                        text=following.text,
                     )
                 )
         if changes:
@@ -437,7 +468,9 @@ class Engine:
         """Whether nothing will happen by itself any more, though not all is finished: something is held."""
         if self.busy or any(plan.active() for plan in self._plans.values()):
             return False
-        return self.ctx.held or all(plan.next_time() is None and not plan.ready(self.ctx.now()) for plan in self._plans.values())
+        return self.ctx.held or all(
+            plan.next_time() is None and not plan.ready(self.ctx.now()) for plan in self._plans.values()
+        )
 
     def next_time(self) -> float:
         """Seconds until something is due by the clock; at most 5."""

@@ -32,7 +32,8 @@ def fetch(ctx: RunContext, jobs: Sequence[Job], to: Path | None) -> Fetched:
     """Bring home what there is of these jobs. Never raises for a host."""
     fetched = Fetched()
     unlisted = [
-        job for job in jobs
+        job
+        for job in jobs
         if job.state in ACTIVE or not ctx.store.retrievals(records.RETRIEVAL_STATES, number=job.number)
     ]
     if unlisted:
@@ -44,16 +45,22 @@ def fetch(ctx: RunContext, jobs: Sequence[Job], to: Path | None) -> Fetched:
     for job in ctx.store.jobs_where(numbers=[job.number for job in jobs]):
         by_place.setdefault((job.platform, job.host), []).append(job)
     if by_place:
-        with ThreadPoolExecutor(max_workers=min(len(by_place), 64), thread_name_prefix="jobmgr-fetch") as pool:
+        with ThreadPoolExecutor(
+            max_workers=min(len(by_place), 64), thread_name_prefix="jobmgr-fetch"
+        ) as pool:
             for place, result in zip(
-                by_place, pool.map(lambda item: _from_host(ctx, item[0], item[1]), by_place.items()), strict=True
+                by_place,
+                pool.map(lambda item: _from_host(ctx, item[0], item[1]), by_place.items()),
+                strict=True,
             ):
                 if isinstance(result, JobmgrError):
                     fetched.trouble(place[1], result)
                 else:
                     fetched.outcome += result
     if to is not None:
-        ended = [job for job in ctx.store.jobs_where(numbers=[job.number for job in jobs]) if job.state in FINAL]
+        ended = [
+            job for job in ctx.store.jobs_where(numbers=[job.number for job in jobs]) if job.state in FINAL
+        ]
         retrieve.copy_to(ctx, ended, to)
     return fetched
 
@@ -67,7 +74,10 @@ def _from_host(ctx: RunContext, place: tuple[str, str], jobs: list[Job]) -> retr
         if running:
             outcome += retrieve.fetch_running(ctx, platform, record, running)
         pending = [
-            entry for job in jobs if job.state in FINAL for entry in ctx.store.retrievals((records.PENDING,), number=job.number)
+            entry
+            for job in jobs
+            if job.state in FINAL
+            for entry in ctx.store.retrievals((records.PENDING,), number=job.number)
         ]
         if pending:
             outcome += retrieve.retrieve_host(ctx, platform, record, pending)

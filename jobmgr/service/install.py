@@ -1,7 +1,9 @@
 """Suite source files: which they are, and how they get into the run directory at home.
 
-Hosts get them from there by rsync (``service/remote_init.py``). What is installed is a list of paths relative to the run
-directory, kept in ``.service/installed``, so that a file which has left the source leaves the run directory too, and
+Hosts get them from there by rsync (``service/remote_init.py``). What is installed is a list of paths relative
+to the run
+directory, kept in ``.service/installed``, so that a file which has left the source leaves the run directory
+too, and
 nothing else ever does.
 """
 
@@ -24,14 +26,21 @@ _INSTALLED = ".service/installed"
 def source_files(root: Path, patterns: Sequence[str], always: Iterable[str] = ()) -> list[str]:
     """The files of a suite source that belong into a run directory, as sorted relative paths.
 
-    Without ``patterns`` everything counts but version control and the run directory's own ``log``, ``work``, ``share`` and
-    ``.service``. A pattern is a glob on the relative path; one that names a folder means all below it. ``always`` are
-    paths that belong whatever the patterns say (script files, inputs). Symbolic links are followed; a loop of them is cut.
+    Without ``patterns`` everything counts but version control and the run directory's own ``log``, ``work``,
+    ``share`` and
+    ``.service``. A pattern is a glob on the relative path; one that names a folder means all below it.
+    ``always`` are
+    paths that belong whatever the patterns say (script files, inputs). Symbolic links are followed; a loop of
+    them is cut.
     """
     wanted = [pattern.rstrip("/") for pattern in patterns]
     found = [
-        path for path in _walk(root)
-        if not wanted or any(fnmatchcase(path, p) or fnmatchcase(path, p + "/*") or path.startswith(p + "/") for p in wanted)
+        path
+        for path in _walk(root)
+        if not wanted
+        or any(
+            fnmatchcase(path, p) or fnmatchcase(path, p + "/*") or path.startswith(p + "/") for p in wanted
+        )
     ]
     for path in always:
         below = root / path
@@ -80,7 +89,9 @@ def install_source(root: Path, run_dir: Path, files: Sequence[str]) -> int:
         beside.write_text("".join(f"{path}\n" for path in files), encoding="utf-8", errors="surrogateescape")
         os.replace(beside, record)
     except OSError as error:
-        raise UsageError(f"cannot install {root} into {run_dir}: {error.strerror or error} ({error.filename})") from error
+        raise UsageError(
+            f"cannot install {root} into {run_dir}: {error.strerror or error} ({error.filename})"
+        ) from error
     return changed
 
 
@@ -112,7 +123,9 @@ def _copy(source: Path, target: Path) -> int:
 
 
 def digest(run_dir: Path, files: Iterable[str]) -> str:
-    """A short name for this state of the installed files (paths, sizes, times), to know whether a host is up to date."""
+    """A short name for this state of the installed files (paths, sizes, times), to know whether a host is up
+    to date.
+    """
     state = hashlib.sha256()
     for path in files:
         try:

@@ -15,7 +15,9 @@ INPUTS = layout.SERVICE + "/inputs"
 
 
 def runner_of(task: TaskDef, platform: Platform) -> str:
-    """The runner that somebody chose, or "" if nobody did (the host then refuses where it has a batch system)."""
+    """The runner that somebody chose, or "" if nobody did (the host then refuses where it has a batch
+    system).
+    """
     if task.runner:
         return task.runner
     return "" if platform.origins.get("runner", "default") == "default" else platform.runner
@@ -24,10 +26,13 @@ def runner_of(task: TaskDef, platform: Platform) -> str:
 def input_place(source_root: str, home: str, source: str) -> tuple[str, str, str]:
     """Where an input comes from and goes to: (folder at home, path in it, path in the run directory).
 
-    An input below the suite's source folder keeps its place in the run directory (it is installed with the suite, so the
+    An input below the suite's source folder keeps its place in the run directory (it is installed with the
+    suite, so the
     folder is "" then); any other goes below ``.service/inputs``, one folder for each folder at home.
     """
-    path = os.path.normpath(os.path.join(source_root, home + source[1:] if source.startswith("~/") else source))
+    path = os.path.normpath(
+        os.path.join(source_root, home + source[1:] if source.startswith("~/") else source)
+    )
     root = os.path.normpath(source_root)
     if path.startswith(root + os.sep):
         relative = os.path.relpath(path, root)
@@ -38,7 +43,13 @@ def input_place(source_root: str, home: str, source: str) -> tuple[str, str, str
 
 
 def job_item(
-    task: TaskDef, platform: Platform, *, cycle: str, source_root: str, home: str, extra: Mapping[str, Any] | None = None
+    task: TaskDef,
+    platform: Platform,
+    *,
+    cycle: str,
+    source_root: str,
+    home: str,
+    extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The item of one job, without ``job`` and ``token``; keys whose value says nothing are left out."""
     environment = [*platform.environment, *task.environment]
@@ -72,7 +83,8 @@ def job_item(
 def work_dir(task: TaskDef, cycle: str) -> str:
     """The job's working directory relative to the run directory, "" for the default one.
 
-    The path parts ``CYCLE`` and ``TASK`` of ``work_dir`` stand for the job's own, as in the default ``work/CYCLE/TASK``.
+    The path parts ``CYCLE`` and ``TASK`` of ``work_dir`` stand for the job's own, as in the default
+    ``work/CYCLE/TASK``.
     """
     own = {"CYCLE": cycle, "TASK": task.name}
     return "/".join(own.get(part, part) for part in task.work_dir.split("/"))
@@ -84,7 +96,8 @@ def split_common(items: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], list[
         return {}, list(items)
     first = items[0]
     common = {
-        key: value for key, value in first.items()
+        key: value
+        for key, value in first.items()
         if key not in ("job", "token") and all(key in item and item[key] == value for item in items)
     }
     return common, [{key: value for key, value in item.items() if key not in common} for item in items]

@@ -1,6 +1,7 @@
 """Kill: one ``jobs-kill`` per host, the intent stored before any host is asked.
 
-A kill that gets no answer is not forgotten: the intent stays beside the job, the next look settles it (a token that the host has
+A kill that gets no answer is not forgotten: the intent stays beside the job, the next look settles it (a
+token that the host has
 not seen is revoked), and until then the job is in doubt, not killed.
 """
 
@@ -81,7 +82,12 @@ def _kill_at(ctx: RunContext, platform: Platform, host: str, jobs: list[Job], gr
         options["max_active"] = platform.max_active
     try:
         ctx.world.hosts.call(
-            platform, host, wire.JOBS_KILL, ctx.wire_run(platform), options, poll.poll_items(ctx, jobs),
+            platform,
+            host,
+            wire.JOBS_KILL,
+            ctx.wire_run(platform),
+            options,
+            poll.poll_items(ctx, jobs),
             on_record=on_record,
         )
     except JobmgrError as error:
@@ -91,7 +97,9 @@ def _kill_at(ctx: RunContext, platform: Platform, host: str, jobs: list[Job], gr
     concluded = poll.conclude(ctx, platform, host, told, answer)
     after = {change.new.number: change.new for change in concluded.changes}
     return Killed(
-        tuple(_result(after.get(job.number, job), answers.get(job.id), answer.error) for job in fresh), host, answer.error
+        tuple(_result(after.get(job.number, job), answers.get(job.id), answer.error) for job in fresh),
+        host,
+        answer.error,
     )
 
 

@@ -49,6 +49,8 @@ def loop_lock(run_dir: Path, name: str, what: str, timeout: float = 0.0) -> Iter
 
 def _holder(run_dir: Path) -> str:
     try:
-        return (run_dir / f"{layout.LOCK_FILE}.holder").read_text(encoding="utf-8").strip() or "another jobmgr"
+        return (run_dir / f"{layout.LOCK_FILE}.holder").read_text(
+            encoding="utf-8"
+        ).strip() or "another jobmgr"
     except OSError:
         return "another jobmgr"

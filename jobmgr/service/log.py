@@ -21,14 +21,19 @@ from jobmgr.transport.base import Hold
 from jobmgr_remote import layout, wire
 
 SHORT = {
-    "out": layout.OUT_FILE, "err": layout.ERR_FILE, "job": layout.JOB_FILE, "status": layout.STATUS_FILE,
+    "out": layout.OUT_FILE,
+    "err": layout.ERR_FILE,
+    "job": layout.JOB_FILE,
+    "status": layout.STATUS_FILE,
     "activity": layout.ACTIVITY_FILE,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """One file of a job's log directory: size in bytes, time of its last change, where it is (``here`` or the host)."""
+    """One file of a job's log directory: size in bytes, time of its last change, where it is (``here`` or the
+    host).
+    """
 
     name: str
     size: int
@@ -37,7 +42,9 @@ class LogFile:
 
 
 def file_name(name: str) -> str:
-    """``out`` -> ``job.out``; other names as they are. Raises NotFoundError for one that leads out of the job's folder."""
+    """``out`` -> ``job.out``; other names as they are. Raises NotFoundError for one that leads out of the
+    job's folder.
+    """
     full = SHORT.get(name, name)
     try:
         layout.check_relative(full)
@@ -57,7 +64,9 @@ def local_file(ctx: RunContext, job: Job, name: str) -> Path | None:
     if job.state not in FINAL or path.is_symlink() or not path.is_file():
         return None
     relative = layout.job_file(job.id, file_name(name))
-    entries = {entry.path: entry for entry in ctx.store.retrievals(records.RETRIEVAL_STATES, number=job.number)}
+    entries = {
+        entry.path: entry for entry in ctx.store.retrievals(records.RETRIEVAL_STATES, number=job.number)
+    }
     entry = entries.get(relative)
     return path if entry is not None and entry.state == records.DONE else None
 
@@ -67,7 +76,8 @@ def stream(
 ) -> Iterator[bytes]:
     """The bytes of a log. ``follow``: until the job has ended; ``tail``: only the last so many lines.
 
-    Raises NotFoundError if there is no such log, TransportError if the host cannot be asked (and nothing is here).
+    Raises NotFoundError if there is no such log, TransportError if the host cannot be asked (and nothing is
+    here).
     """
     here = local_file(ctx, job, name)
     if here is not None and not (follow and job.state not in FINAL):
@@ -116,7 +126,10 @@ def _remote(ctx: RunContext, job: Job, name: str, follow: bool, tail: int | None
     """Bytes as the host sends them; closing the iterator ends the follow on the host."""
     platform = ctx.world.platform(job.platform)
     options: dict[str, Any] = {
-        "job": job.id, "token": job.token, "file": file_name(name), "mode": "follow" if follow else "cat",
+        "job": job.id,
+        "token": job.token,
+        "file": file_name(name),
+        "mode": "follow" if follow else "cat",
     }
     if tail is not None:
         options["tail_lines"] = tail
@@ -133,7 +146,13 @@ def _remote(ctx: RunContext, job: Job, name: str, follow: bool, tail: int | None
     def work() -> None:
         try:
             ctx.world.hosts.call(
-                platform, job.host, wire.CAT_LOG, ctx.wire_run(platform), options, (), on_record=on_record,
+                platform,
+                job.host,
+                wire.CAT_LOG,
+                ctx.wire_run(platform),
+                options,
+                (),
+                on_record=on_record,
                 hold=hold if follow else None,
             )
         except JobmgrError as error:
@@ -155,7 +174,8 @@ def _remote(ctx: RunContext, job: Job, name: str, follow: bool, tail: int | None
 
 
 def files(ctx: RunContext, job: Job) -> list[LogFile]:
-    """The files of a job's log directory, at home and on its host. A host that cannot be asked is left out."""
+    """The files of a job's log directory, at home and on its host. A host that cannot be asked is left out.
+    """
     folder = ctx.job_dir(job.id)
     found: dict[str, LogFile] = {}
     for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
@@ -168,7 +188,11 @@ def files(ctx: RunContext, job: Job) -> list[LogFile]:
     platform = ctx.world.platform(job.platform)
     try:
         reply = ctx.world.hosts.call(
-            platform, job.host, wire.CAT_LOG, ctx.wire_run(platform), {"job": job.id, "token": job.token, "mode": "list"}
+            platform,
+            job.host,
+            wire.CAT_LOG,
+            ctx.wire_run(platform),
+            {"job": job.id, "token": job.token, "mode": "list"},
         )
     except JobmgrError:
         if not found:
@@ -178,7 +202,9 @@ def files(ctx: RunContext, job: Job) -> list[LogFile]:
         if kind == wire.DATA and "name" in value:
             here = found.get(value["name"])
             if here is None or here.size < int(value["size"]):
-                found[value["name"]] = LogFile(value["name"], int(value["size"]), float(value["time"]), job.host)
+                found[value["name"]] = LogFile(
+                    value["name"], int(value["size"]), float(value["time"]), job.host
+                )
     return sorted(found.values(), key=lambda entry: entry.name)
 
 

@@ -1,4 +1,6 @@
-"""Ways to turn the engine: one turn (``tick``, ``submit``), until the end (``play``, ``wait``), or just a look (``poll``)."""
+"""Ways to turn the engine: one turn (``tick``, ``submit``), until the end (``play``, ``wait``), or just a
+look (``poll``).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ class Turned:
 
 
 def one_turn(ctx: RunContext, *, poll_due: bool = True) -> Turned:
-    """Poll what is due, retrieve, retry, submit what became ready; returns when nothing more follows at once."""
+    """Poll what is due, retrieve, retry, submit what became ready; returns when nothing more follows at once.
+    """
     with Engine(ctx) as engine:
         if poll_due:
             engine.poll_due()
@@ -55,7 +58,9 @@ def look(ctx: RunContext, jobs: Sequence[Job]) -> Turned:
 def watch_to_the_end(
     ctx: RunContext, until: Callable[[], bool] | None = None, timeout: float | None = None
 ) -> Turned:
-    """Turn until the run is finished, or ``until()`` is true. Raises WaitTimeout after ``timeout`` seconds; jobs go on."""
+    """Turn until the run is finished, or ``until()`` is true. Raises WaitTimeout after ``timeout`` seconds;
+    jobs go on.
+    """
     deadline = None if timeout is None else time.monotonic() + timeout
     finished = False
     with Engine(ctx) as engine:
@@ -65,7 +70,7 @@ def watch_to_the_end(
             engine.poll_due()
             _turn_event(ctx)
             finished = engine.finished()
-            if finished or until is not None and until() or engine.stuck():
+            if finished or (until is not None and until()) or engine.stuck():
                 break
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:

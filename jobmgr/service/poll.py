@@ -1,6 +1,7 @@
 """Poll: ask one host about many jobs, decide, and store what follows.
 
-Asking (:func:`ask`) may run in any thread; deciding and storing (:func:`conclude`) is one transaction for all jobs that
+Asking (:func:`ask`) may run in any thread; deciding and storing (:func:`conclude`) is one transaction for all
+jobs that
 a host has told about. A host that gives no answer changes no state: its jobs get a doubt.
 """
 
@@ -28,7 +29,8 @@ OnEvidence = Callable[[wire.Hello, wire.Evidence], None]
 
 @dataclass(slots=True)
 class Answer:
-    """What a call about jobs brought: the hello, evidence by job id, and the error that ended it, if one did."""
+    """What a call about jobs brought: the hello, evidence by job id, and the error that ended it, if one did.
+    """
 
     hello: wire.Hello | None = None
     evidence: dict[str, wire.Evidence] = field(default_factory=dict)
@@ -62,7 +64,10 @@ def poll_items(ctx: RunContext, jobs: Sequence[Job]) -> list[dict[str, Any]]:
     for job in jobs:
         if job.task not in cache:
             task = ctx.suite.tasks.get(job.task)
-            cache[job.task] = {"outputs": list(task.outputs) if task else [], "work_dir": task.work_dir if task else ""}
+            cache[job.task] = {
+                "outputs": list(task.outputs) if task else [],
+                "work_dir": task.work_dir if task else "",
+            }
         known = cache[job.task]
         own = {"CYCLE": job.cycle, "TASK": job.task}
         work_dir = "/".join(own.get(part, part) for part in known["work_dir"].split("/"))
@@ -96,8 +101,14 @@ def ask(
         options["max_active"] = platform.max_active
     try:
         reply = ctx.world.hosts.call(
-            platform, host, wire.JOBS_POLL, ctx.wire_run(platform), options, poll_items(ctx, jobs),
-            on_record=on_record, hold=hold,
+            platform,
+            host,
+            wire.JOBS_POLL,
+            ctx.wire_run(platform),
+            options,
+            poll_items(ctx, jobs),
+            on_record=on_record,
+            hold=hold,
         )
     except JobmgrError as error:
         answer.error = error
@@ -114,11 +125,21 @@ class Concluded:
 
     @property
     def ended(self) -> list[Job]:
-        return [change.new for change in self.changes if change.new.state in FINAL and change.old.state not in FINAL]
+        return [
+            change.new
+            for change in self.changes
+            if change.new.state in FINAL and change.old.state not in FINAL
+        ]
 
 
 def conclude(
-    ctx: RunContext, platform: Platform, host: str, jobs: Iterable[Job], answer: Answer, *, all_asked: bool = True
+    ctx: RunContext,
+    platform: Platform,
+    host: str,
+    jobs: Iterable[Job],
+    answer: Answer,
+    *,
+    all_asked: bool = True,
 ) -> Concluded:
     """Decide about every job that was asked about, and store it all in one transaction.
 
@@ -134,7 +155,9 @@ def conclude(
             continue
         look = _look(answer, evidence, record, error)
         verdict = decide(view_of(job), look)
-        changes.append(change_of(ctx, platform, job, verdict, evidence=evidence, answered=evidence is not None))
+        changes.append(
+            change_of(ctx, platform, job, verdict, evidence=evidence, answered=evidence is not None)
+        )
         if evidence is not None and evidence.files is not None and _wants_files(verdict):
             listings.extend(listed(job, evidence.files, platform))
     stored = store_changes(ctx, changes)

@@ -1,6 +1,7 @@
 """Reaching hosts: which one of a platform to use, and what a host that could not be reached means.
 
-A failed *connect* moves on to the next host, because nothing was sent. All that a failure leaves behind is a note on the
+A failed *connect* moves on to the next host, because nothing was sent. All that a failure leaves behind is a
+note on the
 host and a doubt beside its jobs; no state changes.
 """
 
@@ -24,7 +25,9 @@ from jobmgr.service.context import RunContext
 from jobmgr.store.records import Host
 
 AUTH_COOL_DOWN = 3600.0
-"""Seconds after which a host that refused the login may be tried again without a person (accounts get locked)."""
+"""Seconds after which a host that refused the login may be tried again without a person (accounts get
+locked).
+"""
 
 
 def needs_person(error: JobmgrError) -> bool:
@@ -38,7 +41,9 @@ def blocked(record: Host, now: float) -> bool:
 
 
 def connect_any(ctx: RunContext, platform: Platform) -> str:
-    """Connect to a host of the platform and return its name. Raises the last ConnectError if none can be reached."""
+    """Connect to a host of the platform and return its name. Raises the last ConnectError if none can be
+    reached.
+    """
     order = list(platform.hosts)
     if platform.host_selection == "random":
         random.shuffle(order)
@@ -66,7 +71,9 @@ def _still_blocked(record: Host) -> ConnectError:
 
 
 def note_trouble(ctx: RunContext, platform: str, host: str, error: JobmgrError) -> None:
-    """Write down that a host could not be asked, and when to try again; tell it once per beginning of trouble."""
+    """Write down that a host could not be asked, and when to try again; tell it once per beginning of
+    trouble.
+    """
     record = ctx.store.host(platform, host)
     person = needs_person(error)
     errors = record.errors + 1
@@ -91,8 +98,15 @@ def note_contact(ctx: RunContext, platform: str, host: str, hello_time: float, i
     record = ctx.store.host(platform, host)
     now = ctx.now()
     after = replace(
-        record, last_contact=now, last_error="", error_since=None, errors=0, blocked_until=None, auth_blocked=False,
-        instance=instance, clock_offset=hello_time - now,
+        record,
+        last_contact=now,
+        last_error="",
+        error_since=None,
+        errors=0,
+        blocked_until=None,
+        auth_blocked=False,
+        instance=instance,
+        clock_offset=hello_time - now,
     )
     ctx.store.set_host(after)
     return after

@@ -1,7 +1,9 @@
 """Rebuild the store of a run from the hosts' job.status files, or take a run over from another controller.
 
-The epoch is raised above what any host knows, and written there by ``remote-init``; the old controller is told "taken over"
-from then on, wherever it wants to change something. The suite's definition comes from the installed suite.yaml, at home if it is
+The epoch is raised above what any host knows, and written there by ``remote-init``; the old controller is
+told "taken over"
+from then on, wherever it wants to change something. The suite's definition comes from the installed
+suite.yaml, at home if it is
 there, else from a host.
 """
 
@@ -48,10 +50,13 @@ class _Scan:
 
 
 def recover(world: World, name: str, platforms: Sequence[Platform]) -> Recovered:
-    """Rebuild the run. Raises NotFoundError if no host knows it, RefusedError if its store is there and sound."""
+    """Rebuild the run. Raises NotFoundError if no host knows it, RefusedError if its store is there and
+    sound.
+    """
     if runs.exists(world, name):
         raise RefusedError(
-            f"{runs.run_dir(world, name)} has a store; nothing to recover. (To rebuild it all the same, move {layout.STORE_FILE} away.)"
+            f"{runs.run_dir(world, name)} has a store; nothing to recover. "
+            f"(To rebuild it all the same, move {layout.STORE_FILE} away.)"
         )
     scans: list[_Scan] = []
     failed: list[tuple[str, str]] = []
@@ -84,8 +89,14 @@ def recover(world: World, name: str, platforms: Sequence[Platform]) -> Recovered
 
 
 def _scan(world: World, name: str, platform: Platform, host: str) -> _Scan:
-    """Ask one host what it has of a run: first under the name, then under the name of this controller's ad-hoc run."""
-    root = str(world.run_root) if platform.transport == "local" and not platform.chosen("run_root") else platform.run_root
+    """Ask one host what it has of a run: first under the name, then under the name of this controller's
+    ad-hoc run.
+    """
+    root = (
+        str(world.run_root)
+        if platform.transport == "local" and not platform.chosen("run_root")
+        else platform.run_root
+    )
     error: JobmgrError | None = None
     for remote_name in (name, f"{name}-{world.controller[:8]}"):
         run = wire.Run(root, remote_name, "", world.controller, 0, world.owner)
@@ -104,7 +115,12 @@ def _scan(world: World, name: str, platform: Platform, host: str) -> _Scan:
         if reply.hello is None or reply.truncated:
             raise NotFoundError(f"{host}: the answer ended early; nothing was rebuilt from it")
         return _Scan(
-            platform, host, reply.hello, tuple(evidence), str(owner.get("uuid", "")), int(owner.get("epoch", 0) or 0)
+            platform,
+            host,
+            reply.hello,
+            tuple(evidence),
+            str(owner.get("uuid", "")),
+            int(owner.get("epoch", 0) or 0),
         )
     assert error is not None
     raise error
@@ -115,12 +131,17 @@ def _empty(name: str) -> SuiteDef:
 
 
 def _suite(ctx: RunContext, scans: Sequence[_Scan]) -> None:
-    """The suite's definition from the installed file; tasks that only the hosts know are added as they were seen."""
+    """The suite's definition from the installed file; tasks that only the hosts know are added as they were
+    seen.
+    """
     file = ctx.run_dir / SUITE_FILE
     for scan in scans:
         if not file.is_file():
             rsync.pull(
-                ctx.world.hosts.transport(scan.platform, scan.host), scan.hello.run_dir, str(ctx.run_dir), [SUITE_FILE]
+                ctx.world.hosts.transport(scan.platform, scan.host),
+                scan.hello.run_dir,
+                str(ctx.run_dir),
+                [SUITE_FILE],
             )
     suite = _empty(ctx.name)
     if file.is_file():
@@ -135,8 +156,10 @@ def _suite(ctx: RunContext, scans: Sequence[_Scan]) -> None:
             if task not in known:
                 extra[task] = TaskDef(task, task, platform=scan.platform.name)
     if extra:
-        suite = suite.with_tasks(list(extra.values())) if suite.tasks else SuiteDef(
-            ctx.name, TaskTable.of(extra.values()), Graph(dict.fromkeys(extra))
+        suite = (
+            suite.with_tasks(list(extra.values()))
+            if suite.tasks
+            else SuiteDef(ctx.name, TaskTable.of(extra.values()), Graph(dict.fromkeys(extra)))
         )
     ctx.store.set_meta({M_SUITE: suite.to_json()})
     ctx.forget_suite()
@@ -149,28 +172,74 @@ def _restore(ctx: RunContext, scan: _Scan) -> int:
 
 
 def _job(scan: _Scan, evidence: wire.Evidence, now: float) -> Job:
-    """A job as its host tells of it: the first verdict, from a record that knows nothing but that it was submitted."""
+    """A job as its host tells of it: the first verdict, from a record that knows nothing but that it was
+    submitted.
+    """
     cycle, task, number = layout.split_job_id(evidence.job)
     facts = evidence.file.facts
     runner = str(facts.get(status.RUNNER) or BACKGROUND)
     view = JobView(
-        evidence.job, evidence.token, runner, runner != BACKGROUND, State.SUBMITTED,
-        native_id=str(evidence.native_id or ""), instance=str(facts.get(status.INSTANCE) or ""), acknowledged=True,
+        evidence.job,
+        evidence.token,
+        runner,
+        runner != BACKGROUND,
+        State.SUBMITTED,
+        native_id=str(evidence.native_id or ""),
+        instance=str(facts.get(status.INSTANCE) or ""),
+        acknowledged=True,
     )
     verdict = decide(view, Look(evidence, scan.hello.time, scan.hello.instance, scan.hello.run_state))
     known = verdict.facts
     submitted = parse_utc(facts.get(status.SUBMIT_TIME)) or now
     values: dict[str, Any] = dict.fromkeys(Job._fields)
     values.update(
-        number=0, cycle=cycle, task=task, submit=int(number), token=evidence.token, platform=scan.platform.name,
-        host=scan.host, transport="", runner=runner, state=verdict.state, changed=known.exit_time or known.start_time or submitted,
-        detail=verdict.detail, doubt=verdict.doubt, rule=verdict.rule, native_id=verdict.native_id,
-        instance=view.instance, acknowledged=True, tries=1, submit_time=submitted, start_time=known.start_time,
-        exit_time=known.exit_time, exit_record=known.exit_record, exit_code=known.exit_code, signal=known.signal,
-        reason=known.reason, elapsed=known.elapsed, cpu=known.cpu, max_rss=known.max_rss, hostname=known.hostname,
-        attempts=known.attempts, lost=known.lost, retry_safe=verdict.retry_safe, grace_since=verdict.grace_since,
-        grace_instance=verdict.grace_instance, look_time=verdict.look_time, look_instance=verdict.look_instance,
-        seen_size=verdict.seen_size, seen_messages=verdict.seen_messages, find=False, revoke=False, resend=False, polls=0,
-        errors=0, superseded=known.superseded, followed=False, last_polled=now, last_answer=now, next_poll=now,
+        number=0,
+        cycle=cycle,
+        task=task,
+        submit=int(number),
+        token=evidence.token,
+        platform=scan.platform.name,
+        host=scan.host,
+        transport="",
+        runner=runner,
+        state=verdict.state,
+        changed=known.exit_time or known.start_time or submitted,
+        detail=verdict.detail,
+        doubt=verdict.doubt,
+        rule=verdict.rule,
+        native_id=verdict.native_id,
+        instance=view.instance,
+        acknowledged=True,
+        tries=1,
+        submit_time=submitted,
+        start_time=known.start_time,
+        exit_time=known.exit_time,
+        exit_record=known.exit_record,
+        exit_code=known.exit_code,
+        signal=known.signal,
+        reason=known.reason,
+        elapsed=known.elapsed,
+        cpu=known.cpu,
+        max_rss=known.max_rss,
+        hostname=known.hostname,
+        attempts=known.attempts,
+        lost=known.lost,
+        retry_safe=verdict.retry_safe,
+        grace_since=verdict.grace_since,
+        grace_instance=verdict.grace_instance,
+        look_time=verdict.look_time,
+        look_instance=verdict.look_instance,
+        seen_size=verdict.seen_size,
+        seen_messages=verdict.seen_messages,
+        find=False,
+        revoke=False,
+        resend=False,
+        polls=0,
+        errors=0,
+        superseded=known.superseded,
+        followed=False,
+        last_polled=now,
+        last_answer=now,
+        next_poll=now,
     )
     return Job(**values)

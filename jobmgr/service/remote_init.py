@@ -1,7 +1,9 @@
 """Make a host ready for a run: its run directory, the service files, the suite's files and inputs.
 
-Order, and what breaks if it is violated: ``remote-init`` first (it tells whose directory it is, and whether it is our own seen
-through a shared file system: installing there would copy files onto themselves), then the files, then the note in the
+Order, and what breaks if it is violated: ``remote-init`` first (it tells whose directory it is, and whether
+it is our own seen
+through a shared file system: installing there would copy files onto themselves), then the files, then the
+note in the
 store that the host is ready. A crash in between repeats all of it, which changes nothing.
 """
 
@@ -30,7 +32,9 @@ from jobmgr_remote import layout, wire
 _TAR_CHUNK = 192 * 1024
 
 
-def ensure_ready(ctx: RunContext, platform: Platform, host: str, tasks: Sequence[str], *, force: bool = False) -> Host:
+def ensure_ready(
+    ctx: RunContext, platform: Platform, host: str, tasks: Sequence[str], *, force: bool = False
+) -> Host:
     """The host's record, after making it ready for these tasks if it was not.
 
     Raises what a call or rsync raises, and RefusedError if the host has another run of this name.
@@ -50,7 +54,9 @@ def ensure_ready(ctx: RunContext, platform: Platform, host: str, tasks: Sequence
     return record
 
 
-def _ensure_inputs(ctx: RunContext, platform: Platform, host: str, record: Host, tasks: Sequence[str]) -> None:
+def _ensure_inputs(
+    ctx: RunContext, platform: Platform, host: str, record: Host, tasks: Sequence[str]
+) -> None:
     """Inputs from outside the suite's folder: sent once, and again when one has changed at home."""
     wanted = _inputs(ctx, tasks)
     if not wanted:
@@ -100,7 +106,8 @@ def initialise(ctx: RunContext, platform: Platform, host: str, record: Host) -> 
     if record.initialised_epoch == 0:
         home = ", host side installed in ~/.jobmgr" if reply.shipped else ""
         ctx.emit(Contact(host, f"first contact{home}"))
-    shared = bool(found.get("shared")) or reply.hello.run_dir == str(ctx.run_dir) and platform.transport == "local"
+    at_home = platform.transport == "local" and reply.hello.run_dir == str(ctx.run_dir)
+    shared = at_home or bool(found.get("shared"))
     record = replace(
         record,
         run_dir=reply.hello.run_dir,
@@ -158,11 +165,14 @@ def _tar_items(files: dict[str, bytes]) -> list[dict[str, Any]]:
             archive.addfile(member, io.BytesIO(data))
     data = buffer.getvalue()
     return [
-        {"tar": base64.b64encode(data[at:at + _TAR_CHUNK]).decode()} for at in range(0, len(data), _TAR_CHUNK)
+        {"tar": base64.b64encode(data[at : at + _TAR_CHUNK]).decode()}
+        for at in range(0, len(data), _TAR_CHUNK)
     ]
 
 
-def _install_files(ctx: RunContext, platform: Platform, host: str, record: Host, files: Sequence[str]) -> None:
+def _install_files(
+    ctx: RunContext, platform: Platform, host: str, record: Host, files: Sequence[str]
+) -> None:
     if not files:
         return
     rsync.push(ctx.world.hosts.transport(platform, host), str(ctx.run_dir), record.run_dir, list(files))
@@ -182,7 +192,9 @@ def _inputs(ctx: RunContext, tasks: Sequence[str]) -> dict[str, list[str]]:
     return wanted
 
 
-def _push_inputs(ctx: RunContext, platform: Platform, host: str, record: Host, wanted: dict[str, list[str]]) -> None:
+def _push_inputs(
+    ctx: RunContext, platform: Platform, host: str, record: Host, wanted: dict[str, list[str]]
+) -> None:
     transport = ctx.world.hosts.transport(platform, host)
     for folder, names in wanted.items():
         place = input_place(ctx.source_root, str(ctx.world.home), os.path.join(folder, names[0]))[2]

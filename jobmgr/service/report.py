@@ -1,4 +1,6 @@
-"""What is known of a run, for people and programs: rows, counts, and the story behind a state. Reads the store only."""
+"""What is known of a run, for people and programs: rows, counts, and the story behind a state. Reads the
+store only.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,11 @@ from jobmgr_remote import wire
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """One task of a cycle and its latest job, or one job. Times are seconds since the epoch; None = not known, or never.
+    """One task of a cycle and its latest job, or one job. Times are seconds since the epoch; None = not
+    known, or never.
 
-    ``id`` is CYCLE/TASK/NN, or CYCLE/TASK while there is no job; ``since``: when the state began, by our clock; ``doubt`` is ""
+    ``id`` is CYCLE/TASK/NN, or CYCLE/TASK while there is no job; ``since``: when the state began, by our
+    clock; ``doubt`` is ""
     or what could not be asked; ``next_try``: when the next try is due; ``tries``: submits so far.
     """
 
@@ -53,7 +57,9 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run as a whole. ``as_of``: when a host last answered; ``waiting``: tasks without a job, and what they wait for."""
+    """A run as a whole. ``as_of``: when a host last answered; ``waiting``: tasks without a job, and what they
+    wait for.
+    """
 
     name: str
     counts: Mapping[State, int]
@@ -67,7 +73,9 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class WhyLine:
-    """One piece of evidence: its time, where it comes from (``job.status``, ``poll``, ``queue`` ...), and what it said."""
+    """One piece of evidence: its time, where it comes from (``job.status``, ``poll``, ``queue`` ...), and
+    what it said.
+    """
 
     time: float | None
     source: str
@@ -76,7 +84,9 @@ class WhyLine:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """The explanation of a state: the job, the evidence in the order of time, the rule that decided, what comes next."""
+    """The explanation of a state: the job, the evidence in the order of time, the rule that decided, what
+    comes next.
+    """
 
     job: JobRow
     lines: tuple[WhyLine, ...]
@@ -86,13 +96,13 @@ class Why:
 
 def candidates(ctx: RunContext, lines: Sequence[JobLine]) -> list[Candidate]:
     """The tasks of a run as IDs can select them."""
-    return [
-        Candidate(line.cycle, line.task, line.state, tuple(range(1, line.submit + 1))) for line in lines
-    ]
+    return [Candidate(line.cycle, line.task, line.state, tuple(range(1, line.submit + 1))) for line in lines]
 
 
 def selected(ctx: RunContext, ids: Sequence[str]) -> list[tuple[str, str, int | None]]:
-    """(cycle, task, submit number or None for the latest) for each thing that the IDs mean. Raises as ``select`` does."""
+    """(cycle, task, submit number or None for the latest) for each thing that the IDs mean. Raises as
+    ``select`` does.
+    """
     found = select(ids, candidates(ctx, ctx.store.lines()), _families(ctx, ids))
     return [(candidate.cycle, candidate.task, submit) for candidate, submit in found]
 
@@ -102,7 +112,8 @@ def _families(ctx: RunContext, ids: Sequence[str]) -> Mapping[str, Sequence[str]
 
 
 def rows(ctx: RunContext, ids: Sequence[str] = ()) -> list[JobRow]:
-    """One row for each task that the IDs mean (all without), or for the job that an ID names by its number."""
+    """One row for each task that the IDs mean (all without), or for the job that an ID names by its number.
+    """
     lines = ctx.store.lines()
     if not ids:
         jobs = ctx.store.latest_jobs()
@@ -126,26 +137,69 @@ def rows(ctx: RunContext, ids: Sequence[str] = ()) -> list[JobRow]:
 def row_of(job: Job) -> JobRow:
     """The row of one job."""
     return JobRow(
-        job.id, job.cycle, job.task, job.submit, job.state, job.doubt, job.changed, job.platform, job.host,
-        job.native_id, job.detail, job.exit_code, job.submit_time, job.start_time, job.exit_time, job.elapsed, job.cpu,
-        job.max_rss, job.submit, None, job.token,
+        job.id,
+        job.cycle,
+        job.task,
+        job.submit,
+        job.state,
+        job.doubt,
+        job.changed,
+        job.platform,
+        job.host,
+        job.native_id,
+        job.detail,
+        job.exit_code,
+        job.submit_time,
+        job.start_time,
+        job.exit_time,
+        job.elapsed,
+        job.cpu,
+        job.max_rss,
+        job.submit,
+        None,
+        job.token,
     )
 
 
 def _row(line: JobLine, job: Job | None) -> JobRow:
     if job is None:
         return JobRow(
-            f"{line.cycle}/{line.task}" if not line.submit else job_id(line.cycle, line.task, line.submit), line.cycle,
-            line.task, line.submit, line.state, "", line.changed, detail=line.detail, next_try=line.not_before,
+            f"{line.cycle}/{line.task}" if not line.submit else job_id(line.cycle, line.task, line.submit),
+            line.cycle,
+            line.task,
+            line.submit,
+            line.state,
+            "",
+            line.changed,
+            detail=line.detail,
+            next_try=line.not_before,
             tries=line.submit,
         )
     row = row_of(job)
     if line.state is job.state:
         return row
     return JobRow(
-        row.id, row.cycle, row.task, row.submit, line.state, row.doubt, line.changed, row.platform, row.host,
-        row.native_id, line.detail or row.detail, row.exit_code, row.submit_time, row.start_time, row.exit_time,
-        row.elapsed, row.cpu, row.max_rss, row.submit, line.not_before, row.token,
+        row.id,
+        row.cycle,
+        row.task,
+        row.submit,
+        line.state,
+        row.doubt,
+        line.changed,
+        row.platform,
+        row.host,
+        row.native_id,
+        line.detail or row.detail,
+        row.exit_code,
+        row.submit_time,
+        row.start_time,
+        row.exit_time,
+        row.elapsed,
+        row.cpu,
+        row.max_rss,
+        row.submit,
+        line.not_before,
+        row.token,
     )
 
 
@@ -162,8 +216,14 @@ def summary(ctx: RunContext) -> Summary:
     waiting = _waiting(ctx, lines) if any(counts.get(state) for state in BEFORE_JOB) else ()
     finished = ctx.store.meta(M_FINISHED)
     return Summary(
-        ctx.name, counts, sum(bool(line.doubt) and line.state in ACTIVE for line in lines), as_of, ctx.held,
-        None if finished is None else float(finished), sum(bool(line.submit) for line in lines), waiting,
+        ctx.name,
+        counts,
+        sum(bool(line.doubt) and line.state in ACTIVE for line in lines),
+        as_of,
+        ctx.held,
+        None if finished is None else float(finished),
+        sum(bool(line.submit) for line in lines),
+        waiting,
     )
 
 
@@ -179,7 +239,9 @@ def _waiting(ctx: RunContext, lines: Sequence[JobLine]) -> list[tuple[str, str]]
         plan = plans.get(line.cycle)
         if plan is None:
             plan = plans[line.cycle] = plan_of(ctx, line.cycle)
-        shown.append((f"{line.cycle}/{line.task}", plan.explain(line.task) or line.detail or "not submitted yet"))
+        shown.append(
+            (f"{line.cycle}/{line.task}", plan.explain(line.task) or line.detail or "not submitted yet")
+        )
     return shown
 
 
@@ -189,7 +251,10 @@ def plan_of(ctx: RunContext, cycle: str) -> Plan:
     return Plan(
         ctx.suite.graph,
         cycle,
-        [planned(instance, outputs.get(instance.key, frozenset())) for instance in ctx.store.instances(cycle=cycle)],
+        [
+            planned(instance, outputs.get(instance.key, frozenset()))
+            for instance in ctx.store.instances(cycle=cycle)
+        ],
     )
 
 
@@ -197,13 +262,18 @@ def planned(instance: Instance, reached: frozenset[str]) -> Planned:
     """A task instance of the store, as the plan takes it."""
     held = instance.hold and instance.state not in ACTIVE and instance.state not in FINAL
     return Planned(
-        instance.task, State.HELD if held else instance.state, instance.last_submit, instance.not_before or 0.0,
-        "started" in reached, reached,
+        instance.task,
+        State.HELD if held else instance.state,
+        instance.last_submit,
+        instance.not_before or 0.0,
+        "started" in reached,
+        reached,
     )
 
 
 def why(ctx: RunContext, text: str) -> Why:
-    """The whole story of one job, or of a task that has none. Raises NotFoundError if the ID means several."""
+    """The whole story of one job, or of a task that has none. Raises NotFoundError if the ID means several.
+    """
     found = selected(ctx, [text])
     if len(found) > 1:
         some = ", ".join(f"{cycle}/{task}" for cycle, task, _ in found[:4])
@@ -214,7 +284,9 @@ def why(ctx: RunContext, text: str) -> Why:
     if job is None:
         return _why_no_job(ctx, row)
     lines = [*_status_lines(job), *_history_lines(ctx, job), *_look_lines(ctx, job)]
-    lines += [WhyLine(None, "message", f"{m.severity} {m.text} ({m.time})") for m in ctx.store.messages(job.number)]
+    lines += [
+        WhyLine(None, "message", f"{m.severity} {m.text} ({m.time})") for m in ctx.store.messages(job.number)
+    ]
     lines.sort(key=lambda line: line.time if line.time is not None else float("inf"))
     rule = RULES.get(job.rule, job.rule or "not asked yet")
     return Why(row, tuple(lines), rule, _next(ctx, job, row))
@@ -230,14 +302,23 @@ def _why_no_job(ctx: RunContext, row: JobRow) -> Why:
     if ctx.held or row.state is State.HELD:
         return Why(row, tuple(lines), "It is held by a person.", f"jobmgr release {ctx.name}")
     if row.task in ctx.suite.graph.manual:
-        return Why(row, tuple(lines), "It is a manual task: the graph never starts it.", f"jobmgr submit {ctx.name} {row.id}")
+        return Why(
+            row,
+            tuple(lines),
+            "It is a manual task: the graph never starts it.",
+            f"jobmgr submit {ctx.name} {row.id}",
+        )
     if waits:
         return Why(row, tuple(lines), f"It {waits}.", "submitted as soon as that has happened")
-    return Why(row, tuple(lines), row.detail or "It is ready.", f"submitted by the next: jobmgr tick {ctx.name}")
+    return Why(
+        row, tuple(lines), row.detail or "It is ready.", f"submitted by the next: jobmgr tick {ctx.name}"
+    )
 
 
 def _status_lines(job: Job) -> list[WhyLine]:
-    lines = [WhyLine(job.submit_time, "store", f"submit intended for {job.host} ({job.runner}), token {job.token}")]
+    lines = [
+        WhyLine(job.submit_time, "store", f"submit intended for {job.host} ({job.runner}), token {job.token}")
+    ]
     if job.start_time is not None:
         on = f" on {job.hostname}" if job.hostname else ""
         attempt = f", attempt {job.attempts}" if job.attempts > 1 else ""
@@ -301,4 +382,6 @@ def _clock(when: float) -> str:
 
 def held_note(ctx: RunContext) -> Note:
     """What to say when a loop ends because the run is held."""
-    return Note("warning", f"{ctx.name} is held; nothing new is submitted. To go on: jobmgr release {ctx.name}")
+    return Note(
+        "warning", f"{ctx.name} is held; nothing new is submitted. To go on: jobmgr release {ctx.name}"
+    )

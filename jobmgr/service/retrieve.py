@@ -1,6 +1,7 @@
 """Bring logs and outputs home: one rsync per host and turn, for all jobs that have ended there.
 
-What is to come was listed by the host at the job's end (path, size, type). A file is done when it is here with at least the
+What is to come was listed by the host at the job's end (path, size, type). A file is done when it is here
+with at least the
 listed size, or when it is known why it never will be: too large, a link, vanished. All else is tried again.
 """
 
@@ -25,7 +26,9 @@ from jobmgr_remote import layout, wire
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a retrieval: files and bytes that arrived now, what was left out (path, why), what is still to come."""
+    """What came of a retrieval: files and bytes that arrived now, what was left out (path, why), what is
+    still to come.
+    """
 
     files: int = 0
     size: int = 0
@@ -34,7 +37,9 @@ class Outcome:
 
     def __add__(self, other: Outcome) -> Outcome:
         return Outcome(
-            self.files + other.files, self.size + other.size, self.left_out + other.left_out,
+            self.files + other.files,
+            self.size + other.size,
+            self.left_out + other.left_out,
             self.to_come + other.to_come,
         )
 
@@ -52,14 +57,19 @@ def listed(job: Job, files: Iterable[wire.Listed], platform: Platform) -> list[R
 
 
 def retrieve_host(ctx: RunContext, platform: Platform, host: Host, pending: Sequence[Retrieval]) -> Outcome:
-    """One rsync for everything that is to come from a host. Raises TransportError or RsyncError; nothing is lost then."""
+    """One rsync for everything that is to come from a host. Raises TransportError or RsyncError; nothing is
+    lost then.
+    """
     if host.shared:
         ctx.store.put_retrievals([replace(entry, state=records.DONE) for entry in pending])
         return Outcome(len(pending), sum(entry.size for entry in pending))
     files = [entry for entry in pending if entry.type == "file"]
     result = rsync.pull(
-        ctx.world.hosts.transport(platform, host.host), host.run_dir, str(ctx.run_dir),
-        [entry.path for entry in files if not _too_large(entry, platform)], max_size=platform.retrieve_max_size,
+        ctx.world.hosts.transport(platform, host.host),
+        host.run_dir,
+        str(ctx.run_dir),
+        [entry.path for entry in files if not _too_large(entry, platform)],
+        max_size=platform.retrieve_max_size,
     )
     refused = set(result.refused)
     now = ctx.now()
@@ -68,7 +78,9 @@ def retrieve_host(ctx: RunContext, platform: Platform, host: Host, pending: Sequ
     outcome = Outcome(
         sum(entry.state == records.DONE for entry in after),
         sum(entry.size for entry in after if entry.state == records.DONE),
-        tuple((entry.path, entry.error) for entry in after if entry.state not in (records.DONE, records.PENDING)),
+        tuple(
+            (entry.path, entry.error) for entry in after if entry.state not in (records.DONE, records.PENDING)
+        ),
         sum(entry.state == records.PENDING for entry in after),
     )
     if outcome.files or outcome.left_out:
@@ -88,12 +100,15 @@ def _judge(
     if entry.type == "link":
         return replace(entry, state=records.IS_A_LINK, error="a symbolic link; links are not followed")
     if entry.type != "file":
-        return replace(entry, state=records.DONE) if entry.type == "dir" else replace(
-            entry, state=records.FAILED, error=f"not a regular file ({entry.type})"
+        return (
+            replace(entry, state=records.DONE)
+            if entry.type == "dir"
+            else replace(entry, state=records.FAILED, error=f"not a regular file ({entry.type})")
         )
     if _too_large(entry, platform):
         return replace(
-            entry, state=records.TOO_LARGE,
+            entry,
+            state=records.TOO_LARGE,
             error=f"{entry.size} bytes, more than retrieve_max_size ({platform.retrieve_max_size})",
         )
     arrived = rsync.arrival(rsync.Listed(entry.path, entry.size), str(run_dir))
@@ -106,7 +121,9 @@ def _judge(
 
 
 VANISHED_AFTER = 2
-"""rsync leaves out a listed file that is gone without an error; after so many tries without it, it has vanished."""
+"""rsync leaves out a listed file that is gone without an error; after so many tries without it, it has
+vanished.
+"""
 
 
 def _about(path: str, stderr: str) -> str:
@@ -117,7 +134,8 @@ def _about(path: str, stderr: str) -> str:
 
 
 def fetch_running(ctx: RunContext, platform: Platform, host: Host, jobs: Sequence[Job]) -> Outcome:
-    """The logs of jobs that have not ended, as they are now. They come again, whole, when the job has ended."""
+    """The logs of jobs that have not ended, as they are now. They come again, whole, when the job has ended.
+    """
     if host.shared or not host.run_dir:
         return Outcome()
     names = (layout.JOB_FILE, layout.OUT_FILE, layout.ERR_FILE, layout.STATUS_FILE)
@@ -144,7 +162,8 @@ def deliver(ctx: RunContext, numbers: Iterable[int]) -> None:
 
 
 def copy_to(ctx: RunContext, jobs: Sequence[Job], target: Path) -> int:
-    """Copy what came home of these jobs into a folder: outputs by name, one folder per job if there are several.
+    """Copy what came home of these jobs into a folder: outputs by name, one folder per job if there are
+    several.
 
     Returns the number of files. The job's logs stay in the run directory.
     """

@@ -34,7 +34,9 @@ DEFAULT_CYCLE = "1"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A suite that was loaded from somewhere: its definition, and the folder its files are in (None: no files)."""
+    """A suite that was loaded from somewhere: its definition, and the folder its files are in (None: no
+    files).
+    """
 
     suite: SuiteDef
     folder: Path | None
@@ -43,7 +45,9 @@ class Source:
 def run_dir(world: World, name: str) -> Path:
     """Where a run of this name is kept. Raises UsageError for a name that cannot be one."""
     if not layout.is_part(name):
-        raise UsageError(f"not a name for a run: {name!r} (letters, digits, _ . + @ % - ; it begins with a letter or digit)")
+        raise UsageError(
+            f"not a name for a run: {name!r} (letters, digits and _ . + @ % -, a letter or digit first)"
+        )
     return world.run_root / name
 
 
@@ -67,10 +71,13 @@ def open_run(world: World, name: str, *, readonly: bool = False) -> RunContext:
     if not exists(world, name):
         if folder.is_dir():
             raise NotFoundError(
-                f"{folder} has no store ({layout.STORE_FILE}); rebuild it from its hosts: jobmgr recover {name} --from PLATFORM"
+                f"{folder} has no store ({layout.STORE_FILE}); "
+                f"rebuild it from its hosts: jobmgr recover {name} --from PLATFORM"
             )
         known = names(world)
-        raise NotFoundError(f"no run {name!r} in {world.run_root}" + (f" (runs: {', '.join(known[:8])})" if known else ""))
+        raise NotFoundError(
+            f"no run {name!r} in {world.run_root}" + (f" (runs: {', '.join(known[:8])})" if known else "")
+        )
     return RunContext(world, name, folder, Store.open(str(folder / layout.STORE_FILE), readonly=readonly))
 
 
@@ -86,7 +93,9 @@ def create_run(world: World, name: str, suite: SuiteDef, *, run_uuid: str = "", 
         folder.chmod(0o700)
         (folder / layout.SERVICE).chmod(0o700)
     except OSError as error:
-        raise UsageError(f"cannot make the run directory {folder}: {error.strerror} ({error.filename})") from error
+        raise UsageError(
+            f"cannot make the run directory {folder}: {error.strerror} ({error.filename})"
+        ) from error
     store = Store.create(
         str(folder / layout.STORE_FILE),
         {
@@ -133,7 +142,8 @@ def _same_source(ctx: RunContext, source: Source) -> None:
     before = ctx.meta(M_SOURCE)
     if source.folder is not None and before and Path(before) != source.folder:
         raise RefusedError(
-            f"a run {ctx.name!r} exists that was installed from {before}; choose another --name, or --new to begin afresh"
+            f"a run {ctx.name!r} exists that was installed from {before}; "
+            "choose another --name, or --new to begin afresh"
         )
 
 
@@ -165,7 +175,9 @@ def add_cycle(ctx: RunContext, cycle: str | None) -> None:
     """Add a cycle, and tasks that the suite has gained, to the run. Raises UsageError for a bad label."""
     known = ctx.store.cycles()
     if cycle is not None and not layout.is_part(cycle):
-        raise UsageError(f"not a cycle: {cycle!r} (an integer, or a basic-format date-time such as 20261120T0000Z)")
+        raise UsageError(
+            f"not a cycle: {cycle!r} (an integer, or a basic-format date-time such as 20261120T0000Z)"
+        )
     wanted = [cycle] if cycle is not None else known or [DEFAULT_CYCLE]
     added = sum(ctx.store.add_cycle(one, list(ctx.suite.tasks), ctx.now()) for one in wanted)
     if added and ctx.store.meta(M_FINISHED) is not None:
@@ -183,7 +195,9 @@ def add_tasks(ctx: RunContext, tasks: Sequence[TaskDef], cycle: str = DEFAULT_CY
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """What ``clean`` deleted, or would delete: (host, path), host "" for here; and hosts that could not be cleaned."""
+    """What ``clean`` deleted, or would delete: (host, path), host "" for here; and hosts that could not be
+    cleaned.
+    """
 
     paths: tuple[tuple[str, str], ...]
     failed: tuple[tidy.Tidied, ...] = ()
@@ -198,7 +212,8 @@ def clean_run(ctx: RunContext, *, local: bool, remote: bool, dry_run: bool = Fal
     if active:
         shown = ", ".join(job.id for job in active[:5])
         raise RefusedError(
-            f"{ctx.name}: {len(active)} jobs are active ({shown}{' …' if len(active) > 5 else ''}); first: jobmgr kill {ctx.name}"
+            f"{ctx.name}: {len(active)} jobs are active ({shown}{' …' if len(active) > 5 else ''}); "
+            f"first: jobmgr kill {ctx.name}"
         )
     paths: list[tuple[str, str]] = []
     failed: list[tidy.Tidied] = []
@@ -214,7 +229,9 @@ def clean_run(ctx: RunContext, *, local: bool, remote: bool, dry_run: bool = Fal
             tidy.clean_local(ctx.run_dir)
     if failed and not dry_run:
         hosts = ", ".join(f"{one.host} ({str(one.error).splitlines()[0]})" for one in failed)
-        raise RefusedError(f"{ctx.name}: not cleaned on {hosts}; nothing was deleted here. Try again later, or --local")
+        raise RefusedError(
+            f"{ctx.name}: not cleaned on {hosts}; nothing was deleted here. Try again later, or --local"
+        )
     return Cleaned(tuple(paths), tuple(failed))
 
 
@@ -240,5 +257,7 @@ def controller_id(run_root: Path) -> str:
         finally:
             beside.unlink()
     except OSError as error:
-        raise UsageError(f"the run root {run_root} cannot be used: {error.strerror} ({error.filename})") from error
+        raise UsageError(
+            f"the run root {run_root} cannot be used: {error.strerror} ({error.filename})"
+        ) from error
     return made

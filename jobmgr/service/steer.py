@@ -17,17 +17,23 @@ Key = tuple[str, str]
 def submit_now(ctx: RunContext, keys: Sequence[Key]) -> list[str]:
     """Submit these tasks, whatever the graph says. Raises RefusedError if a job of one is active.
 
-    Returns the new jobs' IDs; a task whose host could not be reached stays queued, and its own ID is returned.
+    Returns the new jobs' IDs; a task whose host could not be reached stays queued, and its own ID is
+    returned.
     """
     instances = {i.key: i for i in ctx.store.instances(keys=keys)}
     active = [i.id for i in instances.values() if i.state in ACTIVE]
     if active:
-        raise RefusedError(f"{', '.join(active[:5])}: a job is active already; kill it first, or wait for its end")
+        raise RefusedError(
+            f"{', '.join(active[:5])}: a job is active already; kill it first, or wait for its end"
+        )
     before = {key: instance.last_submit for key, instance in instances.items()}
     again = [key for key, instance in instances.items() if instance.state not in BEFORE_JOB]
     ctx.store.remove_outputs(again)
     ctx.store.set_instances(
-        [InstanceChange(*key, state=State.QUEUED, hold=False, manual=True, text="submitted by a person") for key in keys],
+        [
+            InstanceChange(*key, state=State.QUEUED, hold=False, manual=True, text="submitted by a person")
+            for key in keys
+        ],
         ctx.now(),
     )
     ctx.store.set_meta({M_FINISHED: None})
@@ -48,7 +54,8 @@ def submit_now(ctx: RunContext, keys: Sequence[Key]) -> list[str]:
 
 
 def retry(ctx: RunContext, keys: Sequence[Key]) -> list[str]:
-    """Submit again. A job that was lost is ended for certain first, so that it cannot run beside the new one."""
+    """Submit again. A job that was lost is ended for certain first, so that it cannot run beside the new one.
+    """
     jobs = [job for key in keys if (job := ctx.store.job(*key)) is not None]
     waiting = [job.id for job in jobs if job.state in ACTIVE]
     if waiting:
@@ -59,8 +66,8 @@ def retry(ctx: RunContext, keys: Sequence[Key]) -> list[str]:
         failed = [result for result in results if result.result in ("no-answer", "could-not")]
         if failed:
             raise RefusedError(
-                f"{failed[0].job.id} was lost and may still run; {failed[0].job.host} must say that it is gone first: "
-                f"{failed[0].text}"
+                f"{failed[0].job.id} was lost and may still run; "
+                f"{failed[0].job.host} must say that it is gone first: {failed[0].text}"
             )
     ctx.store.set_instances([InstanceChange(*key, tries=0, submit_tries=0) for key in keys], ctx.now())
     return submit_now(ctx, keys)
@@ -80,6 +87,9 @@ def hold_tasks(ctx: RunContext, keys: Sequence[Key], held: bool) -> list[Key]:
 
 def remove(ctx: RunContext, keys: Sequence[Key]) -> list[Key]:
     """The graph no longer waits for these tasks. Jobs that are active go on, and are still looked at."""
-    changes = [InstanceChange(*key, state=State.REMOVED, detail="removed by a person", text="removed") for key in keys]
+    changes = [
+        InstanceChange(*key, state=State.REMOVED, detail="removed by a person", text="removed")
+        for key in keys
+    ]
     made = ctx.store.set_instances(changes, ctx.now())
     return [key for key in keys if key in made]

@@ -3,9 +3,11 @@
 The order, and what breaks if it is violated:
 
 1. connect (and make the host ready): a host that cannot be reached costs nothing, no intent names it yet;
-2. commit the intent (submit number, token, host) to the store, for the whole batch in one transaction: from here on the
+2. commit the intent (submit number, token, host) to the store, for the whole batch in one transaction: from
+here on the
    job is looked for at that host only;
-3. one ``jobs-submit``; what the host answers is recorded; no answer makes the job ``submit-unknown``, to be settled by polls.
+3. one ``jobs-submit``; what the host answers is recorded; no answer makes the job ``submit-unknown``, to be
+settled by polls.
 
 The same request may be sent again at any time: the host knows its tokens.
 """
@@ -19,7 +21,15 @@ from typing import Any
 
 from jobmgr.core.settle import answer as answer_of
 from jobmgr.core.states import State
-from jobmgr.errors import ConnectError, JobmgrError, NotFoundError, RefusedError, RemoteError, TransportError, UsageError
+from jobmgr.errors import (
+    ConnectError,
+    JobmgrError,
+    NotFoundError,
+    RefusedError,
+    RemoteError,
+    TransportError,
+    UsageError,
+)
 from jobmgr.platforms.model import Platform
 from jobmgr.service.context import RunContext
 from jobmgr.service.jobspec import job_item, runner_of, split_common
@@ -75,21 +85,32 @@ def _new(ctx: RunContext, platform: Platform, record: Host, key: Key) -> NewSubm
     task = ctx.task(name)
     spec = job_item(task, platform, cycle=cycle, source_root=ctx.source_root, home=str(ctx.world.home))
     return NewSubmit(
-        cycle, name, platform.name, record.host, runner_of(task, platform) or platform.runner, json.dumps(spec),
+        cycle,
+        name,
+        platform.name,
+        record.host,
+        runner_of(task, platform) or platform.runner,
+        json.dumps(spec),
         instance=record.instance,
     )
 
 
-def _refuse_all(ctx: RunContext, platform: Platform, host: str, keys: Sequence[Key], error: UsageError) -> Sent:
-    """An input that is not there: those who need it fail, with the reason; the caller sends the others again."""
+def _refuse_all(
+    ctx: RunContext, platform: Platform, host: str, keys: Sequence[Key], error: UsageError
+) -> Sent:
+    """An input that is not there: those who need it fail, with the reason; the caller sends the others again.
+    """
     bad = [key for key in keys if _needs(ctx, key[1], str(error))] or list(keys)
     record = ctx.store.host(platform.name, host)
     jobs = ctx.store.take_submits([_new(ctx, platform, record, key) for key in bad], ctx.now())
     changes = [
         Change(
-            job, job._replace(state=State.SUBMIT_FAILED, rule="not-sent", detail=str(error), retry_safe=True,
-                              next_poll=None),
-            kind="submit", text=str(error),
+            job,
+            job._replace(
+                state=State.SUBMIT_FAILED, rule="not-sent", detail=str(error), retry_safe=True, next_poll=None
+            ),
+            kind="submit",
+            text=str(error),
         )
         for job in ctx.store.jobs_where(numbers=[job.number for job in jobs])
     ]
@@ -101,7 +122,8 @@ def _needs(ctx: RunContext, task: str, text: str) -> bool:
 
 
 def send(ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job]) -> Sent:
-    """Send (or send again) the submit request of jobs whose intent names this host, and store what came back."""
+    """Send (or send again) the submit request of jobs whose intent names this host, and store what came back.
+    """
     if not jobs:
         return Sent(host=host)
     specs = ctx.store.specs([job.number for job in jobs])
@@ -122,8 +144,12 @@ def send(ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job]) ->
     text = failure_text(error) if isinstance(error, TransportError) else ""
     changes = [
         change_of(
-            ctx, platform, job, answer_of(view_of(job), answers.get(job.id), sent, text),
-            answered=job.id in answers, kind="submit",
+            ctx,
+            platform,
+            job,
+            answer_of(view_of(job), answers.get(job.id), sent, text),
+            answered=job.id in answers,
+            kind="submit",
         )
         for job in ctx.store.jobs_where(numbers=[job.number for job in jobs])
     ]
@@ -131,7 +157,11 @@ def send(ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job]) ->
 
 
 def _call(
-    ctx: RunContext, platform: Platform, host: str, items: list[dict[str, Any]], answers: dict[str, wire.Submitted]
+    ctx: RunContext,
+    platform: Platform,
+    host: str,
+    items: list[dict[str, Any]],
+    answers: dict[str, wire.Submitted],
 ) -> wire.Hello:
     common, own = split_common(items)
 
@@ -141,8 +171,14 @@ def _call(
 
     def once() -> wire.Hello:
         reply = ctx.world.hosts.call(
-            platform, host, wire.JOBS_SUBMIT, ctx.wire_run(platform), {"max_active": platform.max_active}, own,
-            common=common, on_record=on_record,
+            platform,
+            host,
+            wire.JOBS_SUBMIT,
+            ctx.wire_run(platform),
+            {"max_active": platform.max_active},
+            own,
+            common=common,
+            on_record=on_record,
         )
         if reply.hello is None:
             raise RemoteError(f"{host}: jobs-submit was not answered")

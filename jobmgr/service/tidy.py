@@ -45,8 +45,12 @@ def _tidy(ctx: RunContext, record: Host, clean: bool, dry_run: bool) -> Tidied:
     try:
         platform = ctx.world.platform(record.platform)
         reply = ctx.world.hosts.call(
-            platform, record.host, wire.REMOTE_TIDY, ctx.wire_run(platform),
-            {"clean": clean, "dry_run": dry_run, "shared": record.shared}, on_record=on_record,
+            platform,
+            record.host,
+            wire.REMOTE_TIDY,
+            ctx.wire_run(platform),
+            {"clean": clean, "dry_run": dry_run, "shared": record.shared},
+            on_record=on_record,
         )
     except RefusedError as error:
         return Tidied(record.host, tuple(removed), error)
@@ -70,7 +74,8 @@ def local_paths(run_dir: Path) -> list[str]:
 def clean_local(run_dir: Path, keep: Sequence[str] = ()) -> None:
     """Delete the run directory at home; links in it are removed, never followed.
 
-    Renamed first, so that a run that was half deleted is no run any more. Raises RefusedError if it cannot be deleted.
+    Renamed first, so that a run that was half deleted is no run any more. Raises RefusedError if it cannot be
+    deleted.
     """
     if run_dir.is_symlink():
         raise RefusedError(f"{run_dir} is a symbolic link that jobmgr did not make; remove it by hand")

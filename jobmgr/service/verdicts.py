@@ -31,8 +31,16 @@ def tell(ctx: RunContext, changes: Iterable[Change]) -> None:
         if old.state is not new.state or bool(old.doubt) is not bool(new.doubt):
             ctx.emit(
                 Changed(
-                    ctx.name, new.id, old.state, new.state, new.detail, new.native_id, new.platform, new.host,
-                    new.exit_time or new.start_time or ctx.now(), new.doubt,
+                    ctx.name,
+                    new.id,
+                    old.state,
+                    new.state,
+                    new.detail,
+                    new.native_id,
+                    new.platform,
+                    new.host,
+                    new.exit_time or new.start_time or ctx.now(),
+                    new.doubt,
                 )
             )
 
@@ -40,38 +48,91 @@ def tell(ctx: RunContext, changes: Iterable[Change]) -> None:
 def view_of(job: Job) -> JobView:
     """What a decision needs to know of a job."""
     return JobView(
-        job=job.id, token=job.token, runner=job.runner, batch=job.runner != BACKGROUND, state=job.state,
-        native_id=job.native_id, instance=job.instance, acknowledged=job.acknowledged,
-        kill_intended=job.kill_intended is not None, tries=job.tries, seen_size=job.seen_size,
-        seen_messages=job.seen_messages, look_time=job.look_time, look_instance=job.look_instance,
-        grace_since=job.grace_since, grace_instance=job.grace_instance, retry_safe=job.retry_safe, rule=job.rule,
+        job=job.id,
+        token=job.token,
+        runner=job.runner,
+        batch=job.runner != BACKGROUND,
+        state=job.state,
+        native_id=job.native_id,
+        instance=job.instance,
+        acknowledged=job.acknowledged,
+        kill_intended=job.kill_intended is not None,
+        tries=job.tries,
+        seen_size=job.seen_size,
+        seen_messages=job.seen_messages,
+        look_time=job.look_time,
+        look_instance=job.look_instance,
+        grace_since=job.grace_since,
+        grace_instance=job.grace_instance,
+        retry_safe=job.retry_safe,
+        rule=job.rule,
         detail=job.detail,
         facts=Facts(
-            job.start_time, job.exit_time, job.exit_record, job.exit_code, job.signal, job.reason, job.elapsed, job.cpu,
-            job.max_rss, job.hostname, job.attempts, job.lost, job.superseded,
+            job.start_time,
+            job.exit_time,
+            job.exit_record,
+            job.exit_code,
+            job.signal,
+            job.reason,
+            job.elapsed,
+            job.cpu,
+            job.max_rss,
+            job.hostname,
+            job.attempts,
+            job.lost,
+            job.superseded,
         ),
     )
 
 
 def change_of(
-    ctx: RunContext, platform: Platform, job: Job, verdict: Verdict, *, evidence: wire.Evidence | None = None,
-    answered: bool, kind: str = "poll",
+    ctx: RunContext,
+    platform: Platform,
+    job: Job,
+    verdict: Verdict,
+    *,
+    evidence: wire.Evidence | None = None,
+    answered: bool,
+    kind: str = "poll",
 ) -> Change:
     """The new record of a job after a verdict. ``answered``: the host has said something about this job."""
     facts = verdict.facts
     actions = verdict.actions
     now = ctx.now()
     new = job._replace(
-        state=verdict.state, detail=verdict.detail, doubt=verdict.doubt, rule=verdict.rule, native_id=verdict.native_id,
-        acknowledged=verdict.acknowledged, seen_size=verdict.seen_size, seen_messages=verdict.seen_messages,
-        look_time=verdict.look_time, look_instance=verdict.look_instance, grace_since=verdict.grace_since,
-        grace_instance=verdict.grace_instance, retry_safe=verdict.retry_safe, start_time=facts.start_time,
-        exit_time=facts.exit_time, exit_record=facts.exit_record, exit_code=facts.exit_code, signal=facts.signal,
-        reason=facts.reason, elapsed=facts.elapsed, cpu=facts.cpu, max_rss=facts.max_rss, hostname=facts.hostname,
-        attempts=facts.attempts, lost=facts.lost, superseded=facts.superseded, find=any(isinstance(a, Find) for a in actions),
-        revoke=any(isinstance(a, Revoke) for a in actions), resend=any(isinstance(a, Resend) for a in actions),
+        state=verdict.state,
+        detail=verdict.detail,
+        doubt=verdict.doubt,
+        rule=verdict.rule,
+        native_id=verdict.native_id,
+        acknowledged=verdict.acknowledged,
+        seen_size=verdict.seen_size,
+        seen_messages=verdict.seen_messages,
+        look_time=verdict.look_time,
+        look_instance=verdict.look_instance,
+        grace_since=verdict.grace_since,
+        grace_instance=verdict.grace_instance,
+        retry_safe=verdict.retry_safe,
+        start_time=facts.start_time,
+        exit_time=facts.exit_time,
+        exit_record=facts.exit_record,
+        exit_code=facts.exit_code,
+        signal=facts.signal,
+        reason=facts.reason,
+        elapsed=facts.elapsed,
+        cpu=facts.cpu,
+        max_rss=facts.max_rss,
+        hostname=facts.hostname,
+        attempts=facts.attempts,
+        lost=facts.lost,
+        superseded=facts.superseded,
+        find=any(isinstance(a, Find) for a in actions),
+        revoke=any(isinstance(a, Revoke) for a in actions),
+        resend=any(isinstance(a, Resend) for a in actions),
         polls=job.polls + 1 if answered and verdict.state is job.state else 0,
-        errors=0 if answered else job.errors + 1, last_polled=now, last_answer=now if answered else job.last_answer,
+        errors=0 if answered else job.errors + 1,
+        last_polled=now,
+        last_answer=now if answered else job.last_answer,
     )
     new = new._replace(next_poll=_when(ctx, platform, new, verdict, now))
     messages = tuple(
@@ -79,7 +140,11 @@ def change_of(
         for index, message in enumerate(evidence.file.messages if evidence is not None else ())
     )
     return Change(
-        job, new, kind=kind, evidence=json.dumps(evidence) if evidence is not None else "", messages=messages,
+        job,
+        new,
+        kind=kind,
+        evidence=json.dumps(evidence) if evidence is not None else "",
+        messages=messages,
         outputs=(*(("started",) if new.start_time is not None else ()), *_events(messages)),
     )
 
@@ -96,9 +161,16 @@ def _when(ctx: RunContext, platform: Platform, job: Job, verdict: Verdict, now: 
     if job.revoke:
         return now
     task = ctx.suite.tasks.get(job.task)
-    execution = task.polling_interval if task is not None and task.polling_interval else platform.polling_interval
+    execution = (
+        task.polling_interval if task is not None and task.polling_interval else platform.polling_interval
+    )
     polled = Polled(
-        job.state, now, job.polls, job.errors, job.start_time, task.time_limit if task is not None else None,
+        job.state,
+        now,
+        job.polls,
+        job.errors,
+        job.start_time,
+        task.time_limit if task is not None else None,
         ctx.store.host(job.platform, job.host).clock_offset if job.state is State.RUNNING else 0.0,
     )
     intervals = Intervals(execution, platform.queued_polling_interval, platform.min_polling_interval)
