@@ -7,6 +7,16 @@ from collections.abc import Iterator
 
 from .hosts import BATCH_COMMANDS, Lab, wait_until
 
+_PREPARE = """
+rm -f /etc/at.allow
+cd /var/spool/cron
+mkdir -p atjobs atspool
+touch atjobs/.SEQ
+chown daemon: atjobs atspool atjobs/.SEQ
+chmod 1770 atjobs atspool
+chmod 600 atjobs/.SEQ
+"""
+
 
 class AtHost:
     """``head`` is the host."""
@@ -17,10 +27,7 @@ class AtHost:
         self.head.at_boot(self._boot)
 
     def _boot(self) -> None:
-        self.head.run(["sh", "-c", "rm -f /etc/at.allow; mkdir -p /var/spool/cron/atjobs /var/spool/cron/atspool; "
-                       "chown daemon: /var/spool/cron/atjobs /var/spool/cron/atspool; chmod 1770 /var/spool/cron/at*; "
-                       "touch /var/spool/cron/atjobs/.SEQ; chown daemon: /var/spool/cron/atjobs/.SEQ; "
-                       "chmod 600 /var/spool/cron/atjobs/.SEQ"], user=None)
+        self.head.run(["sh", "-c", _PREPARE], user=None)
         self.start_queue()
 
     def start_queue(self) -> None:

@@ -74,7 +74,20 @@ accounting_summary FALSE
 qsort_args         NONE
 """
 _GROUP = "group_name @allhosts\nhostlist {name}\n"
-_MASTER_PORT, _EXEC_PORT = 6444, 6445
+_PREPARE = """
+cd /var/spool/gridengine
+mkdir -p spooldb qmaster/job_scripts execd
+chown -R sgeadmin: /var/lib/gridengine /var/spool/gridengine
+"""
+_SCHEDULER = {"schedule_interval": "0:0:1", "flush_submit_sec": "1", "flush_finish_sec": "1"}
+_GLOBAL = {
+    "reporting_params": (
+        "accounting=true reporting=false flush_time=00:00:01 joblog=false sharelog=00:00:00 "
+        "accounting_flush_time=00:00:00"
+    ),
+    "load_report_time": "00:00:02", "min_uid": "0", "min_gid": "0",
+}
+_MASTER_PORT = 6444
 
 
 class GridEngine:
@@ -94,19 +107,18 @@ class GridEngine:
     def _boot(self) -> None:
         root = "/var/lib/gridengine"
         if not self._made:
-            self._root(f"mkdir -p /var/spool/gridengine/spooldb /var/spool/gridengine/qmaster/job_scripts "
-                       f"/var/spool/gridengine/execd; chown -R sgeadmin: {root} /var/spool/gridengine")
+            self._root(_PREPARE)
             self.head.run(["/usr/share/gridengine/scripts/init_cluster", root, "default",
                            "/var/spool/gridengine/spooldb", "sgeadmin"], user="sgeadmin")
-            (self.head.state / "var/lib/gridengine/default/common/act_qmaster").write_text(self.head.name + "\n")
+            self._prepare(self.head)
         self.start_queue()
         if not self._made:
             self._configure()
             self._made = True
         self.head.daemon(["/usr/sbin/sge_execd"])
 
-    def _root(self, script: str) -> str:
-        return self.head.run(["sh", "-c", script], user=None).stdout
+    def _root(self, script: str) -> None:
+        self.head.run(["sh", "-c", script], user=None)
 
     def _put(self, name: str, text: str) -> str:
         path = self.head.state / "root" / name
@@ -120,14 +132,11 @@ class GridEngine:
         self._sge("qconf", "-Ahgrp", self._put("group", _GROUP.format(name=name)))
         self._sge("qconf", "-Ap", self._put("pe", _PE))
         self._sge("qconf", "-Aq", self._put("queue", _QUEUE))
-        self._change("-ssconf", "-Msconf", {"schedule_interval": "0:0:1", "flush_submit_sec": "1", "flush_finish_sec": "1"})
-        self._change("-sconf", "-Mconf", {
-            "reporting_params": "accounting=true reporting=false flush_time=00:00:01 joblog=false sharelog=00:00:00 "
-                                "accounting_flush_time=00:00:00",
-            "load_report_time": "00:00:02", "min_uid": "0", "min_gid": "0",
-        })
+        self._change("-ssconf", "-Msconf", _SCHEDULER)
+        self._change("-sconf", "-Mconf", _GLOBAL)
 
     def _change(self, show: str, load: str, changes: dict[str, str]) -> None:
+        changes = dict(changes)
         text = self.head.run(["env", "SGE_SINGLE_LINE=1", "qconf", show], user=None).stdout
         lines = []
         for line in text.splitlines():
@@ -144,7 +153,8 @@ class GridEngine:
 
     def _ready(self) -> bool:
         done = self.head.run(["qstat", "-f"], check=False)
-        return f"all.q@{self.head.name}" in done.stdout and " au" not in done.stdout and "-NA-" not in done.stdout
+        said = done.stdout
+        return f"all.q@{self.head.name}" in said and " au" not in said and "-NA-" not in said
 
     def limit_submits(self, number: int) -> None:
         """At most so many jobs per user; 0 = no limit."""

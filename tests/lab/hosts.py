@@ -1,7 +1,8 @@
 """Machines for tests: one bridge, and hosts on it made of namespaces, each with an sshd.
 
-Needs root. A lab takes the first free ``jmN`` bridge, so that several test runs live side by side; the hosts end when
-the process that made them ends, however it ends, and the next lab removes a bridge that was left behind.
+Needs root. A lab takes the first free ``jmN`` bridge, so that several test runs live side by side; the hosts
+end when the process that made them ends, however it ends, and the next lab removes a bridge that was left
+behind.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from pathlib import Path
 HERE = Path(__file__).parent
 USER = "ada"
 UID = 20001
-BATCH_COMMANDS = ("sbatch", "squeue", "scancel", "sacct", "sinfo", "qsub", "qstat", "qdel", "qacct", "at", "atq", "atrm")
+BATCH_COMMANDS = (
+    "sbatch", "squeue", "scancel", "sacct", "sinfo", "qsub", "qstat", "qdel", "qacct", "at", "atq", "atrm",
+)
+# What of /var a host has for itself; /srv is free for whatever else must outlive a reboot.
 _VAR = (
-    "lib/slurm", "lib/munge", "lib/gridengine", "lib/mysql", "log/slurm", "log/munge", "log/mysql", "spool/slurm",
-    "spool/slurmd", "spool/slurmctld", "spool/gridengine", "spool/cron",
+    "lib/munge", "lib/gridengine", "log/munge", "spool/gridengine", "spool/cron",
 )
 
 
@@ -80,9 +83,10 @@ class Lab:
         raise RuntimeError("no bridge could be made for the lab (is this root, with its own network?)")
 
     def host(
-        self, name: str, home: Path | None = None, hide: Sequence[str] = (), prepare: Callable[[Host], None] | None = None
+        self, name: str, home: Path | None = None, hide: Sequence[str] = (),
+        prepare: Callable[[Host], None] | None = None,
     ) -> Host:
-        """Start one more host. ``home``: a folder shared with another host; ``hide``: commands that it shall not have.
+        """Start one more host. ``home``: a folder shared with another host; ``hide``: commands it shall lack.
 
         ``prepare(host)`` is called before the first start, to write below ``host.state``.
         """
@@ -136,6 +140,7 @@ class Host:
                 inside.parent.mkdir(parents=True, exist_ok=True)
                 _check("cp", "-a", str(outside), str(inside))
         (self.state / "root").mkdir(mode=0o700)
+        (self.state / "srv").mkdir()
         if home is None:
             (self.state / "home").mkdir()
         else:
@@ -176,15 +181,17 @@ class Host:
 
     def start(self) -> None:
         """Bring the host up: namespaces, network, sshd, then what was registered by ``at_boot``."""
-        self._process = subprocess.Popen(
-            ["unshare", "--mount", "--pid", "--uts", "--ipc", "--net", "--fork", "--kill-child",
-             str(HERE / "init.sh"), str(self.state), self.name, f"{self.address}/24"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(self.state / "console", "ab"),
-            text=True, start_new_session=True, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
-        )
+        with open(self.state / "console", "ab") as console:
+            self._process = subprocess.Popen(
+                ["unshare", "--mount", "--pid", "--uts", "--ipc", "--net", "--fork", "--kill-child",
+                 str(HERE / "init.sh"), str(self.state), self.name, f"{self.address}/24"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=console, text=True,
+                start_new_session=True,
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
+            )
         self._expect("mounted")
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text(encoding="ascii")
-        self.pid = int(children.split()[0])
+        outer = self._process.pid
+        self.pid = int(Path(f"/proc/{outer}/task/{outer}/children").read_text(encoding="ascii").split()[0])
         self._link()
         assert self._process.stdin
         self._process.stdin.write("go\n")
@@ -194,11 +201,11 @@ class Host:
             starter()
 
     def _expect(self, word: str) -> None:
-        assert self._process and self._process.stdout
+        assert self._process
+        assert self._process.stdout
         line = self._process.stdout.readline()
         if line.strip() != word:
-            console = (self.state / "console").read_text(encoding="utf-8", errors="replace")
-            raise RuntimeError(f"host {self.name} did not come up ({word}): {line!r} {console[-2000:]}")
+            raise RuntimeError(f"host {self.name} did not come up ({word}): {line!r} {self.console()}")
 
     def _link(self) -> None:
         _quiet("ip", "link", "delete", self.veth)
@@ -239,22 +246,30 @@ class Host:
         return [*inside, "/bin/sh", "-c", 'cd; exec "$@"', "sh", *argv]
 
     def run(
-        self, argv: Sequence[str], user: str | None = USER, input: str = "", check: bool = True, timeout: float = 60.0
+        self, argv: Sequence[str], user: str | None = USER, input: str = "", check: bool = True,
+        timeout: float = 60.0,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the host; text in and out. CalledProcessError shows its stderr if ``check``."""
         done = subprocess.run(
-            self.argv(argv, user), input=input, capture_output=True, text=True, errors="replace", timeout=timeout
+            self.argv(argv, user), input=input, capture_output=True, text=True, errors="replace",
+            timeout=timeout,
         )
         if check and done.returncode:
             raise RuntimeError(f"{self.name}: {list(argv)}: exit {done.returncode}: {done.stderr.strip()}")
         return done
 
     def daemon(self, argv: Sequence[str], user: str | None = None) -> None:
-        """Start a program that puts itself into the background."""
-        subprocess.run(
-            self.argv(argv, user), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            check=True, timeout=60,
-        )
+        """Start a program that puts itself into the background; what it says goes to the console."""
+        with open(self.state / "console", "ab") as console:
+            done = subprocess.run(
+                self.argv(argv, user), stdin=subprocess.DEVNULL, stdout=console, stderr=console, timeout=60
+            )
+        if done.returncode:
+            raise RuntimeError(f"{self.name}: {list(argv)}: exit {done.returncode}: {self.console()}")
+
+    def console(self) -> str:
+        """The end of what daemons said at their start."""
+        return (self.state / "console").read_text(encoding="utf-8", errors="replace")[-2000:]
 
     def listens(self, port: int) -> bool:
         """Whether something in the host listens on a TCP port."""
@@ -271,7 +286,7 @@ class Host:
         return [int(word) for word in done.stdout.split()]
 
     def kill(self, name: str, signal_name: str = "KILL") -> None:
-        """End (or stop, continue) the host's processes of that name, and wait until they are gone if it was KILL."""
+        """Signal the host's processes of that name; after KILL and TERM wait until they are gone."""
         for pid in self.processes(name):
             self.run(["kill", f"-{signal_name}", str(pid)], user=None, check=False)
         if signal_name in ("KILL", "TERM"):
@@ -299,7 +314,7 @@ class Host:
         self.start()
 
     def kill_sshd(self, sessions: bool = False) -> None:
-        """The listening sshd ends (new connections are refused); with ``sessions`` the open ones end as well."""
+        """The listening sshd ends (connections are refused); with ``sessions`` the open ones end as well."""
         if sessions:
             self.kill("sshd")
             return

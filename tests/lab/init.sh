@@ -22,10 +22,12 @@ for folder in "$state"/var/*/*; do
     target=${folder#"$state"}
     [[ ! -d $target ]] || mount --bind "$folder" "$target"
 done
+mount --bind "$state/srv" /srv
 while read -r hidden; do
     [[ ! -e $hidden ]] || mount --bind /dev/null "$hidden"
 done <"$state/hidden"
-ln -sfn /run /var/run 2>/dev/null || true
+# Whatever has no private place in the host must not reach the machine.
+mount -o remount,bind,ro /
 mkdir -p /run/sshd /run/lock
 echo mounted
 

@@ -6,7 +6,6 @@ import contextlib
 import secrets
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 from .hosts import Host, Lab, wait_until
 
@@ -18,12 +17,12 @@ AuthType=auth/munge
 SlurmUser=slurm
 SlurmctldPort=6817
 SlurmdPort=6818
-StateSaveLocation=/var/lib/slurm/slurmctld
-SlurmdSpoolDir=/var/lib/slurm/slurmd
+StateSaveLocation=/srv/slurm/state
+SlurmdSpoolDir=/srv/slurm/spool
 SlurmctldPidFile=/run/slurmctld.pid
 SlurmdPidFile=/run/slurmd.pid
-SlurmctldLogFile=/var/log/slurm/slurmctld.log
-SlurmdLogFile=/var/log/slurm/slurmd.log
+SlurmctldLogFile=/srv/slurm/slurmctld.log
+SlurmdLogFile=/srv/slurm/slurmd.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SlurmdParameters=config_overrides
@@ -49,7 +48,35 @@ AccountingStorageHost=head
 AccountingStorageEnforce=associations,limits,qos
 JobAcctGatherType=jobacct_gather/none
 """
-_NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none\nJobCompType=jobcomp/filetxt\nJobCompLoc=/var/log/slurm/jobcomp"
+_NO_ACCOUNTING = """\
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/filetxt
+JobCompLoc=/srv/slurm/jobcomp
+"""
+_PREPARE = """
+mkdir -p /run/munge /srv/slurm/state /srv/slurm/spool
+chmod 755 /run/munge
+chown munge: /run/munge /etc/munge/munge.key
+chmod 400 /etc/munge/munge.key
+chown -R slurm: /srv/slurm
+"""
+_PREPARE_SQL = """
+id mysql >/dev/null 2>&1 || useradd -r mysql
+mkdir -p /run/mysqld /srv/mysql
+chown -R mysql: /run/mysqld /srv/mysql
+"""
+_SQL = """
+setsid mariadbd --no-defaults --user=mysql --datadir=/srv/mysql --socket=/run/mysqld/mysqld.sock \\
+    --skip-networking --innodb-buffer-pool-size=32M &
+"""
+_GRANTS = (
+    "create database slurm_acct_db",
+    "create user slurm@localhost identified by 'slurm'",
+    "grant all on slurm_acct_db.* to slurm@localhost",
+)
+_ASSOCIATIONS = (
+    ("cluster", "lab"), ("account", "science", "cluster=lab"), ("user", "ada", "account=science"),
+)
 _DBD = """\
 AuthType=auth/munge
 DbdHost=head
@@ -59,7 +86,7 @@ StorageHost=localhost
 StorageUser=slurm
 StoragePass=slurm
 StorageLoc=slurm_acct_db
-LogFile=/var/log/slurm/slurmdbd.log
+LogFile=/srv/slurm/slurmdbd.log
 PidFile=/run/slurmdbd.pid
 """
 
@@ -68,7 +95,8 @@ class SlurmCluster:
     """``head`` is where jobs are submitted; ``nodes`` are all hosts, head first."""
 
     def __init__(
-        self, lab: Lab, accounting: bool = False, nodes: int = 2, min_job_age: int = 300, max_jobs: int = 10000
+        self, lab: Lab, accounting: bool = False, nodes: int = 2, min_job_age: int = 300,
+        max_jobs: int = 10000,
     ) -> None:
         self.lab = lab
         self.accounting = accounting
@@ -92,9 +120,7 @@ class SlurmCluster:
         (host.state / "etc/munge/munge.key").write_bytes(self._munge_key)
 
     def _boot(self, host: Host) -> None:
-        host.run(["sh", "-c", "mkdir -p /run/munge /var/lib/slurm/slurmctld /var/lib/slurm/slurmd /var/log/slurm; "
-                  "chmod 755 /run/munge; chown munge: /run/munge /etc/munge/munge.key; chmod 400 /etc/munge/munge.key; "
-                  "chown -R slurm: /var/lib/slurm /var/log/slurm"], user=None)
+        host.run(["sh", "-c", _PREPARE], user=None)
         self.start_munge(host)
         if host.name == "head":
             if self.accounting:
@@ -112,38 +138,32 @@ class SlurmCluster:
         host.kill("munged")
 
     def _boot_accounting(self, host: Host) -> None:
-        host.run(["sh", "-c", "mkdir -p /run/mysqld /var/lib/mysql /etc/mysql/conf.d; chown -R mysql: /run/mysqld "
-                  "/var/lib/mysql 2>/dev/null || { useradd -r mysql && chown -R mysql: /run/mysqld /var/lib/mysql; }"],
-                 user=None)
-        fresh = host.run(["test", "-d", "/var/lib/mysql/mysql"], user=None, check=False).returncode != 0
+        host.run(["sh", "-c", _PREPARE_SQL], user=None)
+        fresh = host.run(["test", "-d", "/srv/mysql/mysql"], user=None, check=False).returncode != 0
         if fresh:
-            host.run(["mariadb-install-db", "--user=mysql", "--datadir=/var/lib/mysql",
+            host.run(["mariadb-install-db", "--user=mysql", "--datadir=/srv/mysql",
                       "--auth-root-authentication-method=normal", "--skip-test-db"], user=None)
-        host.daemon(["sh", "-c", "setsid mariadbd --no-defaults --user=mysql --datadir=/var/lib/mysql "
-                     "--socket=/run/mysqld/mysqld.sock --skip-networking --innodb-buffer-pool-size=32M &"])
+        host.daemon(["sh", "-c", _SQL])
         wait_until(lambda: self._sql(host, "select 1").returncode == 0, "mariadb answers")
         if fresh:
-            for line in ("create database slurm_acct_db",
-                         "create user slurm@localhost identified by 'slurm'",
-                         "grant all on slurm_acct_db.* to slurm@localhost"):
+            for line in _GRANTS:
                 assert self._sql(host, line).returncode == 0
-            conf = host.state / "etc/slurm/slurmdbd.conf"
-            conf.write_text(_DBD, encoding="ascii")
-            host.run(["sh", "-c", "chown slurm: /etc/slurm/slurmdbd.conf; chmod 600 /etc/slurm/slurmdbd.conf"], user=None)
+            (host.state / "etc/slurm/slurmdbd.conf").write_text(_DBD, encoding="ascii")
+            host.run(["chown", "slurm:", "/etc/slurm/slurmdbd.conf"], user=None)
+            host.run(["chmod", "600", "/etc/slurm/slurmdbd.conf"], user=None)
         self.start_accounting(host)
         if fresh:
-            for words in (["cluster", "lab"], ["account", "science", "cluster=lab"], ["user", "ada", "account=science"]):
+            for words in _ASSOCIATIONS:
                 self._manage("add", *words)
 
     def _sql(self, host: Host, text: str) -> subprocess.CompletedProcess[str]:
-        return host.run(["mariadb", "--no-defaults", "--socket=/run/mysqld/mysqld.sock", "-u", "root", "-e", text],
-                        user=None, check=False)
+        argv = ["mariadb", "--no-defaults", "--socket=/run/mysqld/mysqld.sock", "-u", "root", "-e", text]
+        return host.run(argv, user=None, check=False)
 
     def _manage(self, *words: str) -> None:
-        wait_until(
-            lambda: self.nodes_head().run(["sacctmgr", "-i", *words], user=None, check=False).returncode == 0,
-            "sacctmgr " + " ".join(words),
-        )
+        argv = ["sacctmgr", "-i", *words]
+        head = self.nodes_head()
+        wait_until(lambda: head.run(argv, user=None, check=False).returncode == 0, " ".join(argv))
 
     def nodes_head(self) -> Host:
         """The head, also while the cluster is still being made."""
@@ -199,6 +219,6 @@ class SlurmCluster:
         """The ends of the daemons' logs, for a test's failure."""
         parts = []
         for host in self.lab.hosts:
-            for path in sorted(Path(host.state, "var/log/slurm").glob("*.log")):
-                parts.append(f"== {host.name} {path.name}\n" + path.read_text(encoding="utf-8", errors="replace")[-2000:])
+            for path in sorted((host.state / "srv/slurm").glob("*.log")):
+                parts += [f"== {path}", path.read_text(encoding="utf-8", errors="replace")[-2000:]]
         return "\n".join(parts)
