@@ -10,12 +10,14 @@ FEW = 10
 
 
 def names(run: str, done: Sequence[str], verb: str, otherwise: str, context: Context) -> None:
-    """Say which jobs of a run something was done to; ``otherwise`` if the list is empty."""
+    """Say to which jobs of a run (or to the run, by its name) something was done; ``otherwise``: to none."""
     context.record("done", run=run, what=verb, jobs=list(done))
     if context.options.quiet:
         return
     if not done:
-        context.show(f"{run}: {otherwise}" if verb not in otherwise else f"{run}: {verb}")
+        context.show(f"{run}: {otherwise}")
+    elif list(done) == [run]:
+        context.show(f"{run}: the whole run {verb}")
     elif len(done) <= FEW:
         context.show(*(f"{run} {job}  {verb}" for job in done))
     else:

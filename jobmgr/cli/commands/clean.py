@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from jobmgr.cli import arguments
+from jobmgr.cli import arguments, hosts
 from jobmgr.cli.context import Context
-from jobmgr.errors import EXIT_OK, EXIT_REFUSED, UsageError
+from jobmgr.errors import EXIT_OK, UsageError
 from jobmgr.views import text
+
+if TYPE_CHECKING:
+    from jobmgr.api import CleanResult
 
 EPILOG = """\
 examples:
@@ -39,39 +44,38 @@ def run(args: argparse.Namespace, context: Context) -> int:
         asked = session.open(arguments.name_only(args.suite))
         if args.dry_run or not args.yes:
             found = asked.clean(local=local, remote=remote, dry_run=True)
-            context.note(*_listed([f"{host}:{path}" for host, path in found.paths]))
+            context.note(*_listed(found.paths))
             if args.dry_run:
-                context.record(
-                    "clean", run=asked.name, dry_run=True, paths=found.paths, refused=found.refused
-                )
-                return _refused(found.refused, context)
+                return _told(asked.name, found, True, context)
             if not _agreed(asked.name):
                 context.complain("nothing was deleted")
                 return EXIT_OK
         done = asked.clean(local=local, remote=remote)
-    context.record("clean", run=asked.name, dry_run=False, paths=done.paths, refused=done.refused)
     if not context.options.quiet:
-        context.show(*(f"deleted {host}:{text.one_line(path)}" for host, path in done.paths[:LISTED]))
+        context.show(*(f"deleted {_place(*one)}" for one in done.paths[:LISTED]))
         if len(done.paths) > LISTED:
             context.show(f"… {len(done.paths) - LISTED} more")
-    return _refused(done.refused, context)
+    return _told(asked.name, done, False, context)
 
 
-def _listed(paths: list[str]) -> list[str]:
+def _told(run: str, result: CleanResult, dry_run: bool, context: Context) -> int:
+    paths = [{"host": host, "path": path} for host, path in result.paths]
+    context.record("clean", run=run, dry_run=dry_run, paths=paths)
+    return hosts.told("clean-failed", run, result.failed, "", context)
+
+
+def _place(host: str, path: str) -> str:
+    return text.one_line(f"{host}:{path}" if host else path)
+
+
+def _listed(paths: Sequence[tuple[str, str]]) -> list[str]:
     if not paths:
         return ["nothing to delete"]
     rest = [f"… {len(paths) - LISTED} more"] if len(paths) > LISTED else []
-    return ["to be deleted:", *(f"  {text.one_line(path)}" for path in paths[:LISTED]), *rest]
+    return ["to be deleted:", *(f"  {_place(*one)}" for one in paths[:LISTED]), *rest]
 
 
 def _agreed(name: str) -> bool:
     sys.stderr.write(f"Delete run {name}? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def _refused(refused: object, context: Context) -> int:
-    pairs = list(refused.items()) if isinstance(refused, dict) else list(refused)  # type: ignore[call-overload]
-    for host, why in pairs:
-        context.complain(f"{host}: {text.one_line(why)}")
-    return EXIT_REFUSED if pairs else EXIT_OK

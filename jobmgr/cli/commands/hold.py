@@ -19,5 +19,5 @@ def run(args: argparse.Namespace, context: Context) -> int:
     with context.session() as session:
         asked = session.open(arguments.name_only(args.suite))
         held = asked.hold(args.ids)
-        told.names(asked.name, held, "held", "the whole run", context)
+        told.names(asked.name, held, "held", "nothing to hold", context)
     return EXIT_OK

@@ -16,8 +16,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     with context.session() as session:
-        session.logout(args.platform)
-    context.record("logout", platform=args.platform)
+        hosts = session.logout(args.platform)
+    context.record("logout", platform=args.platform, hosts=hosts)
     if not context.options.quiet:
-        context.show(f"{args.platform}: shared connection closed")
+        context.show(*(f"{args.platform}: connection to {host} closed" for host in hosts))
+        if not hosts:
+            context.show(f"{args.platform}: there was no shared connection")
     return EXIT_OK

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jobmgr.cli import complete
 from jobmgr.cli.context import Context
 from jobmgr.errors import EXIT_OK, UsageError
 from jobmgr.views import table, text
+
+if TYPE_CHECKING:
+    from jobmgr.api import Session
 
 EPILOG = """\
 examples:
@@ -19,7 +20,7 @@ examples:
 
 Nothing is connected.
 """
-_HIDDEN = frozenset({"name", "origins"})
+COLUMNS = ("transport", "runner", "hosts")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,50 +37,32 @@ def run(args: argparse.Namespace, context: Context) -> int:
         raise UsageError("platforms show wants a NAME")
     with context.session() as session:
         if args.what == "show":
-            return _show(session.platform(args.name), session.transport_choice(args.name), context)
-        lines = []
-        for name in session.platform_names():
-            platform = session.platform(name)
-            context.record("platform", name=name, hosts=list(platform.hosts), runner=platform.runner)
-            hosts = ", ".join(platform.hosts)
-            lines.append((name, platform.transport, platform.runner or "background", hosts))
-    context.show(*table.table(("NAME", "TRANSPORT", "RUNNER", "HOSTS"), lines, context.width))
+            _show(args.name, session, context)
+        else:
+            _list(session, context)
     return EXIT_OK
 
 
-def _show(platform: Any, choices: list[tuple[str, str, str]], context: Context) -> int:
-    origins: Mapping[str, object] = platform.origins
-    values = {
-        field.name: getattr(platform, field.name) for field in fields(platform) if field.name not in _HIDDEN
-    }
+def _list(session: Session, context: Context) -> None:
+    lines = []
+    for name in session.platform_names():
+        settings = {one.key: one.value for one in session.platform_show(name)}
+        context.record("platform", name=name, settings=settings)
+        lines.append((name, *(text.one_line(settings.get(key, "")) for key in COLUMNS)))
+    context.show(*table.table(("NAME", *(key.upper() for key in COLUMNS)), lines, context.width))
+
+
+def _show(name: str, session: Session, context: Context) -> None:
+    settings = session.platform_show(name)
+    choices = session.transport_choice(name)
     context.record(
         "platform",
-        name=platform.name,
-        settings={
-            name: {"value": value, "origin": str(origins.get(name, "default"))}
-            for name, value in values.items()
-        },
+        name=name,
+        settings={one.key: one.value for one in settings},
+        origins={one.key: one.origin for one in settings},
         transports=[{"host": host, "transport": kind, "why": why} for host, kind, why in choices],
     )
-    lines = [
-        (name, shown(value), text.one_line(str(origins.get(name, "default"))))
-        for name, value in values.items()
-    ]
-    context.show(platform.name, *table.table(("KEY", "VALUE", "ORIGIN"), lines, 0))
+    context.show(
+        *table.table(("KEY", "VALUE", "ORIGIN"), [(one.key, one.value, one.origin) for one in settings], 0)
+    )
     context.show(*(f"{host}: transport {kind} ({text.one_line(why)})" for host, kind, why in choices))
-    return EXIT_OK
-
-
-def shown(value: object) -> str:
-    """A setting on one line."""
-    if value is None or value == "" or value == () or value == {}:
-        return "-"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}={shown(item)}" for key, item in value.items())
-    if isinstance(value, tuple) and all(isinstance(item, tuple) and len(item) == 2 for item in value):
-        return ", ".join(f"{name}={shown(item)}" for name, item in value)
-    if isinstance(value, (list, tuple)):
-        return ", ".join(shown(item) for item in value)
-    return text.one_line(str(value))

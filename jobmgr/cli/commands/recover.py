@@ -6,8 +6,8 @@ import argparse
 
 from jobmgr.cli import complete
 from jobmgr.cli.context import Context
-from jobmgr.errors import EXIT_OK
-from jobmgr.views import jsonlines, table
+from jobmgr.errors import EXIT_NO_ANSWER, EXIT_OK
+from jobmgr.views import jsonlines, table, text
 
 EPILOG = """\
 examples:
@@ -35,8 +35,18 @@ def run(args: argparse.Namespace, context: Context) -> int:
         recovered = session.open(args.suite)
         overview = recovered.summary()
         found = recovered.rows()
-    context.record("recover", run=args.suite, result=jsonlines.record(result))
+    failed = dict(result.failed)
+    context.record(
+        "recover",
+        run=args.suite,
+        jobs=result.jobs,
+        epoch=result.epoch,
+        hosts=list(result.hosts),
+        failed=failed,
+    )
     context.records(jsonlines.job(args.suite, row) for row in found)
     context.show(*table.status(overview, found, context.now(), context.width, colored=context.colored))
-    context.note(f"to go on: jobmgr play {args.suite}")
-    return EXIT_OK
+    for host, why in failed.items():
+        context.complain(text.one_line(f"{host}: {why}"))
+    context.note(f"{result.jobs} jobs found on {len(result.hosts)} hosts; to go on: jobmgr play {args.suite}")
+    return EXIT_NO_ANSWER if failed else EXIT_OK

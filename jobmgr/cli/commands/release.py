@@ -19,5 +19,5 @@ def run(args: argparse.Namespace, context: Context) -> int:
     with context.session() as session:
         asked = session.open(arguments.name_only(args.suite))
         released = asked.release(args.ids)
-        told.names(asked.name, released, "released", "the whole run", context)
+        told.names(asked.name, released, "released", "nothing to release", context)
     return EXIT_OK

@@ -13,7 +13,8 @@ examples:
   jobmgr retry sweep               every failed and submit-failed job
   jobmgr retry sweep 1/sim_m007    this one, also if it has succeeded
 
-They get a new submit number at the next turn (jobmgr play, jobmgr tick or cron).
+They are submitted at once, with a new submit number. A job that was lost is first ended for certain on its
+host, which has to answer for that.
 """
 
 
@@ -26,5 +27,5 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     with context.session() as session:
         asked = session.open(arguments.name_only(args.suite))
-        told.names(asked.name, asked.retry(args.ids), "to be submitted again", "nothing has failed", context)
+        told.names(asked.name, asked.retry(args.ids), "submitted again", "nothing to retry", context)
     return EXIT_OK

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobmgr.cli import arguments, dry_run
 from jobmgr.cli.context import Context
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
         return _waited(jobs, context) if args.wait else _submitted(jobs)
 
 
-def _options(args: argparse.Namespace) -> dict[str, object]:
+def _options(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "inputs": args.inputs,
         "outputs": args.outputs,

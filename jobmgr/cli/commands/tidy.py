@@ -18,4 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     with context.session() as session:
         asked = session.open(arguments.name_only(args.suite))
-        return hosts.told("tidy", asked.name, asked.tidy(), context)
+        results = asked.tidy()
+    if not results:
+        context.note(f"{asked.name}: it was on no host")
+    return hosts.told("tidy", asked.name, results, "tidied", context)
