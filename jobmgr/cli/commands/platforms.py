@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jobmgr.cli import complete
 from jobmgr.cli.context import Context
-from jobmgr.errors import EXIT_OK, UsageError
+from jobmgr.errors import EXIT_OK, PlatformError, UsageError
 from jobmgr.views import table, text
 
 if TYPE_CHECKING:
@@ -46,7 +46,10 @@ def run(args: argparse.Namespace, context: Context) -> int:
 def _list(session: Session, context: Context) -> None:
     lines = []
     for name in session.platform_names():
-        settings = {one.key: one.value for one in session.platform_show(name)}
+        try:
+            settings = {one.key: one.value for one in session.platform_show(name)}
+        except PlatformError:  # a group has no settings of its own
+            settings = {"hosts": "(group)"}
         context.record("platform", name=name, settings=settings)
         lines.append((name, *(text.one_line(settings.get(key, "")) for key in COLUMNS)))
     context.show(*table.table(("NAME", *(key.upper() for key in COLUMNS)), lines, context.width))
