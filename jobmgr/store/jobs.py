@@ -383,8 +383,8 @@ def _take(db: Any, submit: NewSubmit, now: float, token: str) -> int | None:
     number = row[0] + 1
     state = State.SUBMITTING.value
     cursor = db.execute(
-        "INSERT INTO jobs (cycle, task, submit, token, platform, host, transport, runner, state, changed, instance,"
-        " tries, submit_time, next_poll) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)",
+        "INSERT INTO jobs (cycle, task, submit, token, platform, host, transport, runner, state, changed,"
+        " instance, tries, submit_time, next_poll) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)",
         (
             submit.cycle,
             submit.task,
@@ -405,8 +405,7 @@ def _take(db: Any, submit: NewSubmit, now: float, token: str) -> int | None:
     db.execute("INSERT INTO specs (job_id, spec) VALUES (?, ?)", (key, submit.spec))
     db.execute(
         "UPDATE instances SET state = ?, detail = '', not_before = NULL, manual = 0, last_submit = ?,"
-        " changed = ?"
-        " WHERE cycle = ? AND task = ?",
+        " changed = ? WHERE cycle = ? AND task = ?",
         (state, number, now, submit.cycle, submit.task),
     )
     subject = job_id(submit.cycle, submit.task, number)

@@ -25,7 +25,7 @@ RETRIEVAL_STATES = (PENDING, DONE, TOO_LARGE, IS_A_LINK, VANISHED, FAILED)
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A task in a cycle. ``state``: its own before the first job and while it waits, else its latest job's."""
+    """A task in a cycle. ``state``: its own before its first job and while it waits, else its last job's."""
 
     cycle: str
     task: str
