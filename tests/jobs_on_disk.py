@@ -1,4 +1,4 @@
-"""A run directory with job files in it, and the real wrapper to run them: what the tests of the wrapper share."""
+"""A run directory with job files in it, and the real wrapper to run them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jobmgr_remote import jobfile, layout, status
+from jobmgr_remote import jobfile, layout, runners, status
 
 JOB = "1/t/01"
 SETTINGS = frozenset(
@@ -61,6 +61,7 @@ class DiskJob:
         self.token_dir = run_dir / layout.token_dir(self.token)
         self.token_dir.mkdir(parents=True, exist_ok=True)
         runner = keys.setdefault("runner", "background")
+        module: Any = runners.get(runner)
         self.text = jobfile.render(
             {"job": job, "token": self.token, "script": script, **keys},
             {"run_dir": str(run_dir), "suite": "s"},
@@ -71,6 +72,8 @@ class DiskJob:
                 "hostname": "nowhere",
                 "clock_ticks": os.sysconf("SC_CLK_TCK"),
                 "directives": [],
+                "native_variable": module.ID_VARIABLE,
+                "index_variable": module.INDEX_VARIABLE,
                 **settings,
             },
         )

@@ -28,16 +28,6 @@ RESOURCES = (
     ("job_name", "JOBMGR_JOB_NAME"),
     ("mail", "JOBMGR_MAIL"),
 )
-#: Runner -> (variable with the native id, variable with the array index), in the environment of its jobs.
-NATIVE_VARIABLES = {
-    "slurm": ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID"),
-    "pbs": ("PBS_JOBID", "PBS_ARRAY_INDEX"),
-    "torque": ("PBS_JOBID", "PBS_ARRAYID"),
-    "moab": ("MOAB_JOBID", "MOAB_JOBARRAYINDEX"),
-    "sge": ("JOB_ID", "SGE_TASK_ID"),
-    "lsf": ("LSB_JOBID", "LSB_JOBINDEX"),
-    "loadleveler": ("LOADL_STEP_ID", ""),
-}
 #: Runners that know no time limit of their own: the wrapper enforces it.
 UNLIMITED_RUNNERS = ("background", "at")
 #: A text with more single quotes than that stands in double quotes: bash's time for a word that consists of n
@@ -72,8 +62,8 @@ def render(job: dict, run: dict, settings: dict) -> str:
     ``job`` is an item of jobs-submit. ``run``: ``run_dir`` (absolute), ``suite``. ``settings``: ``bash``
     (absolute path), ``wrapper`` (relative to the run directory, from :func:`install_support`), ``instance``
     and ``hostname`` (this host), ``clock_ticks`` (per second), ``directives`` (lines of the runner).
-    Optional: ``vacation_signals`` (names), ``native_variable`` and ``index_variable`` (for a runner that
-    NATIVE_VARIABLES does not know), ``grace`` and ``retry`` (seconds).
+    Optional: ``vacation_signals`` (names), ``native_variable`` and ``index_variable`` (where
+    in the environment the runner's jobs find native id and array index), ``grace`` and ``retry`` (seconds).
     """
     run_dir, suite = run["run_dir"], run["suite"]
     cycle, task, submit = layout.split_job_id(job["job"])
@@ -183,7 +173,6 @@ def _exports(
 
 
 def _variables(job: dict, settings: dict, runner: str) -> "list[tuple]":
-    native, index = NATIVE_VARIABLES.get(runner, ("", ""))
     vacation = settings.get("vacation_signals") or ()
     limit = job.get("time_limit") if runner in UNLIMITED_RUNNERS else None
     if job.get("script_file"):
@@ -192,8 +181,8 @@ def _variables(job: dict, settings: dict, runner: str) -> "list[tuple]":
         ("instance", settings["instance"]),
         ("hostname", settings["hostname"]),
         ("clock_ticks", str(int(settings["clock_ticks"]))),
-        ("native_variable", _word(settings.get("native_variable") or native, "native_variable")),
-        ("index_variable", _word(settings.get("index_variable") or index, "index_variable")),
+        ("native_variable", _word(settings.get("native_variable") or "", "native_variable")),
+        ("index_variable", _word(settings.get("index_variable") or "", "index_variable")),
         ("vacation_signals", " ".join(_word(name, "vacation_signals") for name in vacation)),
         ("time_limit", "" if limit is None else _seconds(limit)),
         ("grace", str(int(settings.get("grace", GRACE)))),

@@ -36,7 +36,8 @@ EXIT = "EXIT"
 
 HEAD_KEYS = (STATUS_VERSION, TOKEN, RUNNER, SUBMIT_TIME)
 ATTEMPT_KEYS = (
-    ATTEMPT, PID, START_IDENTITY, INSTANCE, HOSTNAME, NATIVE_ID, START_TIME, ELAPSED, CPU, MAX_RSS, EXIT_TIME, EXIT,
+    ATTEMPT, PID, START_IDENTITY, INSTANCE, HOSTNAME, NATIVE_ID, START_TIME,
+    ELAPSED, CPU, MAX_RSS, EXIT_TIME, EXIT,
 )
 KEYS = HEAD_KEYS + ATTEMPT_KEYS + (MESSAGE,)
 
@@ -113,7 +114,8 @@ def line(key: str, value: str) -> str:
 def header(token: str, runner: str, submit_time: str) -> str:
     """The first lines, as jobs-submit creates the file."""
     return (
-        line(STATUS_VERSION, VERSION) + line(TOKEN, token) + line(RUNNER, runner) + line(SUBMIT_TIME, submit_time)
+        line(STATUS_VERSION, VERSION) + line(TOKEN, token)
+        + line(RUNNER, runner) + line(SUBMIT_TIME, submit_time)
     )
 
 

@@ -51,6 +51,8 @@ FULL: dict[str, Any] = {
     "events": ["ready", "half-way"],
 }
 
+SLURM = {"native_variable": "SLURM_JOB_ID", "index_variable": "SLURM_ARRAY_TASK_ID"}
+
 text = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=60)
 
 
@@ -71,7 +73,7 @@ def bash(script: str, *names: str) -> list[str]:
 
 def test_golden_file() -> None:
     directives = ["#SBATCH --time=2", "#SBATCH --comment=" + TOKEN]
-    made = render(FULL, directives=directives, vacation_signals=("XCPU", "USR1"))
+    made = render(FULL, directives=directives, vacation_signals=("XCPU", "USR1"), **SLURM)
     assert made == GOLDEN.read_text()
 
 

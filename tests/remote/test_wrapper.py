@@ -124,7 +124,8 @@ def test_a_syntax_error_fails_the_job_with_a_record(make_job: MakeJob, script: s
 
 def test_traps_and_variables_of_the_script_are_its_own(make_job: MakeJob) -> None:
     job = make_job(
-        "trap 'echo my exit' EXIT; trap 'echo my err' ERR; unset ${!JOBMGR_*}; umask 0; cd /; IFS=x; PATH=/nowhere\n"
+        "trap 'echo my exit' EXIT; trap 'echo my err' ERR; unset ${!JOBMGR_*}; umask 0\n"
+        "cd /; IFS=x; PATH=/nowhere\n"
         "jobmgr_write() { :; }; jobmgr_status_file=/nowhere; set +e; false; jobmgr_log_dir=; exit 4"
     )
     assert job.run() == 4
@@ -134,7 +135,8 @@ def test_traps_and_variables_of_the_script_are_its_own(make_job: MakeJob) -> Non
 
 def test_script_means_what_it_means_in_a_file(make_job: MakeJob) -> None:
     job = make_job(
-        'declare -A m=([a]=1); show() { echo "${m[a]} $# ${FUNCNAME[0]}"; }; show; echo $# $-; local x || true'
+        'declare -A m=([a]=1); show() { echo "${m[a]} $# ${FUNCNAME[0]}"; }; show\n'
+        "echo $# $-; local x || true"
     )
     assert job.run() == 0
     assert job.out.splitlines()[0] == "1 0 show"
@@ -504,7 +506,8 @@ def session(sid: int) -> list[int]:
 
 def test_a_service_that_must_outlive_the_job_is_left_alone(make_job: MakeJob) -> None:
     job = make_job(
-        "JOBMGR_SERVICE=master setsid sleep 1000 & echo $! > service; sleep 1000 & echo $! > child; touch up; wait",
+        "JOBMGR_SERVICE=master setsid sleep 1000 & echo $! > service\n"
+        "sleep 1000 & echo $! > child; touch up; wait",
         grace=1,
     )
     with job.running() as child:
@@ -529,7 +532,8 @@ def test_time_limit(make_job: MakeJob) -> None:
 
 def test_time_limit_catches_what_ignores_term_and_has_left(make_job: MakeJob) -> None:
     job = make_job(
-        "(trap '' TERM HUP; exec setsid sleep 1000) & (setsid bash -c 'trap \"\" TERM; sleep 1000; sleep 1000' &)\n"
+        "(trap '' TERM HUP; exec setsid sleep 1000) &\n"
+        "(setsid bash -c 'trap \"\" TERM; sleep 1000; sleep 1000' &)\n"
         "trap '' TERM; sleep 1000; sleep 1000",
         time_limit=0.5,
         grace=1,
@@ -756,7 +760,7 @@ def test_a_real_full_file_system(tmp_path: Path) -> None:
     try:
         job = DiskJob(disk / "run", 'yes x > "$JOBMGR_SHARE_DIR/fill" || exit 3', retry=0)
         (job.run_dir / "share").mkdir()
-        # As much as fits into the last page of job.status may still be written; then there is a record and no rescue.
+        # What fits into the last page of job.status may still be written; then there is no rescue.
         code = job.run({"HOME": str(tmp_path)})
         assert code in (1, 3)
         rescued = tmp_path / ".jobmgr/rescue" / job.token
@@ -765,7 +769,7 @@ def test_a_real_full_file_system(tmp_path: Path) -> None:
         subprocess.run(["umount", "-l", disk], check=True)
 
 
-# --- jobmgr-message ------------------------------------------------------------------------------------------
+# --- jobmgr-message ----------------------------------------------------------------------------------
 
 
 def messages(job: DiskJob) -> list[tuple[str, str]]:

@@ -112,6 +112,8 @@ def make(reply: Reply, host: Host, symlinks: dict, shared: bool) -> "dict[str, s
         ))
     os.makedirs(host.root, mode=0o700, exist_ok=True)
     targets = {part: link_target(host, part, folder) for part, folder in symlinks.items()}
+    if shared:  # the controller's own directory and logs stay where it put them
+        targets = {part: target for part, target in targets.items() if part not in ("run", "log")}
     if host.run_state != RUN_OK and not shared:
         refuse_stranger(host.run_dir)
     made = []
