@@ -100,6 +100,8 @@ def explain(path: str, text: str) -> str:
     """One line about an SQLite error: what it means for this file, and the fix."""
     if "not a database" in text or "malformed" in text or "no such table" in text or "no such column" in text:
         return f"{path}: the store is damaged ({text}); rebuild it from the hosts: {recover_hint(path)}"
+    if "unable to open" in text:
+        return f"{path}: the store cannot be read ({text}); check the owner and permissions of its folder"
     if "readonly" in text:
         return f"{path}: the store cannot be written ({text}); check the owner and permissions of its folder"
     if "is locked" in text:
@@ -154,25 +156,26 @@ def _open_readonly(path: str) -> sqlite3.Connection:
     # A WAL store whose folder cannot be written cannot be opened at all if its -shm file is missing;
     # immutable=1 reads the file itself, which is whole as of the last checkpoint.
     for mode in ("mode=ro", "immutable=1"):
-        connection = sqlite3.connect(
-            f"file:{name}?{mode}",
-            uri=True,
-            timeout=BUSY_TIMEOUT,
-            isolation_level=None,
-            check_same_thread=False,
-        )
         try:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError as error:
-            connection.close()
-            if (mode == "mode=ro" and "unable to open" in str(error)) or "readonly" in str(error):
-                continue
-            raise StoreError(explain(path, str(error))) from error
+            return _probe(f"file:{name}?{mode}")
         except sqlite3.DatabaseError as error:
-            connection.close()
-            raise StoreError(explain(path, str(error))) from error
-        return connection
-    raise StoreError(f"{path}: the store cannot be read; check the permissions of its folder")
+            closed = "unable to open" in str(error) or "readonly" in str(error)
+            if not closed or mode != "mode=ro":
+                raise StoreError(explain(path, str(error))) from error
+    raise AssertionError("the second mode returns or raises")
+
+
+def _probe(uri: str) -> sqlite3.Connection:
+    """Open a database by its URI and read from it once, for only that tells whether it can be read."""
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _check_version(connection: sqlite3.Connection, path: str) -> None:

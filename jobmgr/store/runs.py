@@ -81,7 +81,9 @@ class Runs(Database):
             values.append(changed_since)
         wanted = None if keys is None else set(keys)
         if wanted is not None and len(wanted) <= _FEW:
-            where.append(f"(cycle, task) IN (VALUES {', '.join(['(?, ?)'] * len(wanted))})" if wanted else "0")
+            where.append(
+                f"(cycle, task) IN (VALUES {', '.join(['(?, ?)'] * len(wanted))})" if wanted else "0"
+            )
             values.extend(part for key in wanted for part in key)
         with self.reading() as db:
             rows = db.execute(

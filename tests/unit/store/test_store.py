@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -66,7 +67,7 @@ def move(store: Store, job: Job, state: State, now: float = NOW, **more: Any) ->
     return stored
 
 
-# --- the run -----------------------------------------------------------------------------------------------
+# --- the run ------------------------------------------------------------
 
 
 def test_metadata_is_any_json(store: Store) -> None:
@@ -151,7 +152,7 @@ def test_outputs_are_reached_once_and_mark_the_instance(store: Store) -> None:
     assert store.outputs() == {}
 
 
-# --- submits -----------------------------------------------------------------------------------------------
+# --- submits ------------------------------------------------------------
 
 
 def test_a_taken_job_is_an_intent(store: Store) -> None:
@@ -204,7 +205,7 @@ def test_the_intent_to_kill_is_noted_once_and_for_active_jobs_only(store: Store)
     assert [event.kind for event in store.history(a.number)] == ["submit", "kill"]
 
 
-# --- decisions ---------------------------------------------------------------------------------------------
+# --- decisions ------------------------------------------------------------
 
 
 def test_a_change_is_stored_whole_with_its_history(store: Store) -> None:
@@ -397,7 +398,7 @@ def test_events_can_be_followed(store: Store) -> None:
     assert store.subject_history("hpc/login1") == events
 
 
-# --- hosts and retrievals ----------------------------------------------------------------------------------
+# --- hosts and retrievals ------------------------------------------------------------
 
 
 def test_hosts_are_stored_whole(store: Store) -> None:
@@ -444,7 +445,7 @@ def test_retrievals_go_from_pending_to_done(store: Store) -> None:
     assert store.retrievals(number=99) == []
 
 
-# --- many at once, from many threads -----------------------------------------------------------------------
+# --- many at once, from many threads ------------------------------------------------------------
 
 
 def test_ten_thousand_jobs_in_one_transaction_each(store: Store) -> None:
@@ -500,7 +501,7 @@ def test_stored_states_follow_the_table(wishes: list[State]) -> None:
             assert after.state is before.state or can(before.state, after.state)
             assert store.instances()[0].state is after.state
         states = [event.new for event in store.history(job.number) if event.kind == "poll"]
-        assert all(one != two for one, two in zip(states, states[1:], strict=False))
+        assert all(one != two for one, two in pairwise(states))
 
 
 def memory() -> Store:
