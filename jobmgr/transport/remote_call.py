@@ -1,8 +1,8 @@
 """One call of the host side: the command line, the request, the reply, and the first shipment.
 
-The command line is constant but for the verb and the platform's own keys: one line, no newline, ``!`` or backslash (csh
-mangles them even in quotes), no user name and no path of the user's. All names travel on stdin. docs/protocol.md,
-"Calling", shows it.
+The command line is constant but for the verb and the platform's own keys: one line, no newline, ``!`` or
+backslash (csh mangles them even in quotes), no user name and no path of the user's. All names travel on
+stdin. docs/protocol.md, "Calling", shows it.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ OnRecord = Callable[[str, Any], None]
 class RemoteSettings:
     """What a platform says about the host side.
 
-    ``python``: the interpreter to use, "" to look for one. ``use_login_shell``: through ``bash -l``. ``remote_command``: what to
-    run instead of the shipped host side; such a host never receives code.
+    ``python``: the interpreter to use, "" to look for one. ``use_login_shell``: through ``bash -l``.
+    ``remote_command``: what to run instead of the shipped host side; such a host never receives code.
     """
 
     python: str = ""
@@ -50,9 +50,9 @@ class RemoteSettings:
 class Reply:
     """What a host answered.
 
-    ``records`` are (kind, value) pairs as in wire.py, in order, without hello and end. ``truncated``: the end line did not
-    arrive or the call broke off (``failure`` says how); what did arrive counts. ``noise`` is the end of what was
-    no reply. ``shipped``: the host side was installed by this call.
+    ``records`` are (kind, value) pairs as in wire.py, in order, without hello and end. ``truncated``: the end
+    line did not arrive or the call broke off (``failure`` says how); what did arrive counts. ``noise`` is the
+    end of what was no reply. ``shipped``: the host side was installed by this call.
     """
 
     hello: wire.Hello | None = None
@@ -76,10 +76,11 @@ def call(
     idle_timeout: float = 60.0,
     remote: RemoteSettings | None = None,
 ) -> Reply:
-    """One request and its reply; ships the host side first if the host has not got it (one more call, then the request again).
+    """One request and its reply; ships the host side first if the host has not got it (one more call, then
+    the request again).
 
-    ``on_record`` gets (kind, value) as they arrive. If the connection breaks, or the host reports a failure, after answers
-    about some jobs have arrived, these are returned in a truncated Reply.
+    ``on_record`` gets (kind, value) as they arrive. If the connection breaks, or the host reports a failure,
+    after answers about some jobs have arrived, these are returned in a truncated Reply.
 
     Raises ConnectError (the request was certainly not sent), IdleTimeout or ConnectionLost (it may have
     arrived), RefusedError, NotFoundError (no such run or file there), and RemoteError for all else.
@@ -136,9 +137,9 @@ class _Attempt:
 
     def _take(self, chunk: bytes) -> None:
         for kind, value in self.reader.feed(chunk):
-            if kind == wire.HELLO:
+            if isinstance(value, wire.Hello):
                 self.reply.hello = value
-            elif kind == wire.ERROR:
+            elif isinstance(value, wire.Error):
                 self.error = value
             elif kind not in (wire.BEAT, wire.END):
                 self.reply.records.append((kind, value))
@@ -212,7 +213,8 @@ def _check_missing(host: str, word: str, settings: RemoteSettings) -> None:
         raise RemoteError(no_python(host))
     if settings.remote_command:
         raise RemoteError(
-            f"{host}: {settings.remote_command} says that it is not installed; a platform with remote_command is sent no code"
+            f"{host}: {settings.remote_command} says that it is not installed; "
+            "a platform with remote_command is sent no code"
         )
 
 
@@ -267,7 +269,10 @@ def _command(script: str, verb: str, settings: RemoteSettings) -> str:
 
 
 def _single(script: str) -> str:
-    """A script in single quotes. Login shells of any kind take it, because it holds none of what they would change."""
+    """A script in single quotes.
+
+    Login shells of any kind take it, because it holds none of what they would change.
+    """
     for bad in ("'", "!", "\\", "\n"):
         if bad in script:
             raise RemoteError(
@@ -283,7 +288,9 @@ def _candidates(settings: RemoteSettings) -> str:
 
 
 def _word(text: str) -> str:
-    """A value of the platform file as one word in a script that itself stands in single quotes; ``$HOME`` expands."""
+    """A value of the platform file as one word in a script that itself stands in single quotes; ``$HOME``
+    expands.
+    """
     if shlex.quote(text) == text:
         return text
     if any(part in text for part in ('"', "`", "$(")):
@@ -291,20 +298,19 @@ def _word(text: str) -> str:
     return f'"{text}"'
 
 
+#: Started as a file: a folder or an archive would cost the import of runpy.
+_MAIN = "jobmgr_remote/__main__.py"
 _PROBE = '"$P" -I -S -c "import sys; sys.exit(sys.version_info < (3, 6))" </dev/null >/dev/null 2>&1'
 
 
 def _start_script(name: str, settings: RemoteSettings) -> str:
-    recorded = (
-        ""
-        if settings.python
-        else 'read -r P <"$D/python" 2>/dev/null && [ -x "$P" ] && exec "$P" -I -S "$D" "$1"; '
-    )
+    start = f'exec "$P" -I -S "$D/{_MAIN}" "$1"; '
+    recorded = 'read -r P <"$D/python" 2>/dev/null && [ -x "$P" ] && ' + start
     return (
         f'D="$HOME/.jobmgr/remote/{name}"; '
         f'[ -f "$D/__main__.py" ] || {{ echo {wire.NOT_INSTALLED}; exit 0; }}; '
-        + recorded
-        + f'for P in {_candidates(settings)}; do {_PROBE} && exec "$P" -I -S "$D" "$1"; done; '
+        + ("" if settings.python else recorded)
+        + f"for P in {_candidates(settings)}; do {_PROBE} && {start}done; "
         + _too_old_script("$D", settings)
     )
 

@@ -34,7 +34,9 @@ def main(argv=None):
 
 def too_old():
     """Say by wire that this Python cannot run the host side."""
-    text = "%s is Python %d.%d; 3.6 or newer is needed" % ((sys.executable or "python",) + tuple(sys.version_info[:2]))
+    text = "%s is Python %d.%d; 3.6 or newer is needed" % (
+        (sys.executable or "python",) + tuple(sys.version_info[:2])
+    )
     text = text.replace("\\", "/").replace('"', "'")
     sys.stdout.write('@jobmgr {"error":["too-old","%s"]}\n@jobmgr {"end":0}\n' % text)
     sys.stdout.flush()
@@ -45,13 +47,20 @@ def print_version():
     """``jobmgr-remote 1.0.0 (wire 1, Python 3.11.2)``"""
     from jobmgr_remote import __version__, wire
 
-    sys.stdout.write("jobmgr-remote %s (wire %s, Python %s)\n" % (
-        __version__, ", ".join(str(number) for number in wire.SERVED), sys.version.split()[0],
-    ))
+    sys.stdout.write(
+        "jobmgr-remote %s (wire %s, Python %s)\n"
+        % (
+            __version__,
+            ", ".join(str(number) for number in wire.SERVED),
+            sys.version.split()[0],
+        )
+    )
     return 0
 
 
 if __name__ == "__main__":
-    # Started as a folder: Python has put this package's own folder on the path, and not the one above it.
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    # Started as a file or as a folder: the package's own folder may be on the path, the one above it has to
+    # be.
+    HERE = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [os.path.dirname(HERE)] + [path for path in sys.path if os.path.abspath(path) != HERE]
     sys.exit(main())

@@ -1,13 +1,14 @@
 """Ending the processes of many jobs at once: all of theirs, and nobody else's.
 
-What belongs to a job: its wrapper; what descends from it by parent process; what carries its token in the environment it was
-started with; what shares a session or a process group that the job has made; and what its slot has adopted since the job began
-(a slot is a child subreaper, so ``setsid``, double forks and an emptied environment do not get away). What never belongs
-to it: slots, other jobs' processes, this process, and what jobmgr itself started from inside a job to outlive it
-(``JOBMGR_SERVICE``).
+What belongs to a job: its wrapper; what descends from it by parent process; what carries its token in the
+environment it was started with; what shares a session or a process group that the job has made; and what its
+slot has adopted since the job began (a slot is a child subreaper, so ``setsid``, double forks and an emptied
+environment do not get away). What never belongs to it: slots, other jobs' processes, this process, and what
+jobmgr itself started from inside a job to outlive it (``JOBMGR_SERVICE``).
 
-One pass over /proc serves all jobs of a call. First everything is stopped, and looked at again until two looks find nothing
-new, so that a fork storm cannot outrun the list; then TERM and CONT; after the grace KILL, the wrapper last.
+One pass over /proc serves all jobs of a call. First everything is stopped, and looked at again until two
+looks find nothing new, so that a fork storm cannot outrun the list; then TERM and CONT; after the grace KILL,
+the wrapper last.
 """
 
 import os
@@ -16,7 +17,8 @@ from collections import namedtuple
 
 from jobmgr_remote import proc
 
-#: A job whose processes are to end. ``pid``/``start``: its wrapper (0, "" if it is not known). ``slot``: process id of its
+#: A job whose processes are to end. ``pid``/``start``: its wrapper (0, "" if it is not known). ``slot``:
+#: process id of its
 #: slot, 0 if that has gone. ``left``: what earlier jobs have left to the slots (spool.Left).
 Target = namedtuple("Target", "token pid start slot left")
 
@@ -45,7 +47,11 @@ class Ending(object):
         self.ended = set()  # type: set[str]
 
     def run(self, grace: float) -> "dict[str, list[str]]":
-        """Carry it out. Returns, by token, what could not be ended or seen; ``ended`` then holds the tokens that had processes."""
+        """Carry it out.
+
+        Returns, by token, what could not be ended or seen; ``ended`` then holds the tokens that had
+        processes.
+        """
         import signal
 
         if not self.targets:
@@ -68,7 +74,7 @@ class Ending(object):
 
     def _new_ones(self) -> "list[proc.Process]":
         """Look at all processes; add what belongs to a target; return what is new."""
-        self.progress()  # type: ignore[operator]
+        self.progress()
         table = read_table()
         new = []
         for process, token in self._belonging(table):
@@ -105,7 +111,10 @@ class Ending(object):
         mark = self._marks.get(key)
         if mark is None:
             data = proc.environment(process.pid)
-            mark = (proc.variable(data, proc.TOKEN_VARIABLE), bool(proc.variable(data, proc.SERVICE_VARIABLE)))
+            mark = (
+                proc.variable(data, proc.TOKEN_VARIABLE),
+                bool(proc.variable(data, proc.SERVICE_VARIABLE)),
+            )
             if not mark[1]:  # a slot's child shows the slot's environment until it has become the job
                 self._marks[key] = mark
         return mark
@@ -133,7 +142,9 @@ class Ending(object):
                 found[pid] = target.token
 
     def _grow(self, table: dict, marks: dict, found: "dict[int, str]") -> bool:
-        """Add children of what was found, and what shares its sessions and groups; True if there was something."""
+        """Add children of what was found, and what shares its sessions and groups; True if there was
+        something.
+        """
         sessions, groups = self._made(table, found)
         before = len(found)
         for pid, process in table.items():
@@ -149,19 +160,25 @@ class Ending(object):
         return len(found) > before
 
     def _made(self, table: dict, found: "dict[int, str]") -> "tuple[dict[int, str], dict[int, str]]":
-        """Sessions and process groups that a job has made: led by one of its processes, or by one that has gone and was not
-        there before the job."""
+        """Sessions and process groups that a job has made.
+
+        They are led by one of its processes, or by one that has gone and was not there before the job.
+        """
         sessions, groups = {}, {}
         for pid, token in found.items():
             process = table[pid]
             wrapper = table.get(self.targets[token].pid)
             known = wrapper is not None and wrapper.start == self.targets[token].start
-            for number, kind, of_wrapper in (
-                (process.sid, sessions, wrapper.sid if known else 0), (process.pgid, groups, wrapper.pgid if known else 0),
-            ):
-                if number in found or (known and number not in table and number != of_wrapper and number > 1):
-                    kind.setdefault(number, token)
+            if self._is_made(process.sid, table, found, wrapper.sid if known else None):
+                sessions.setdefault(process.sid, token)
+            if self._is_made(process.pgid, table, found, wrapper.pgid if known else None):
+                groups.setdefault(process.pgid, token)
         return sessions, groups
+
+    def _is_made(self, leader: int, table: dict, found: dict, of_wrapper: "int | None") -> bool:
+        if leader in found:
+            return True
+        return of_wrapper is not None and leader not in table and leader != of_wrapper and leader > 1
 
     # --- ending ------------------------------------------------------------------------------------
 
@@ -175,13 +192,13 @@ class Ending(object):
             self._signal(new, number)
 
     def _kill(self, signal: object) -> None:
-        self._stop_all(signal.SIGSTOP)  # type: ignore[attr-defined]
-        self._signal([p for p in self._alive() if not self._is_wrapper(p)], signal.SIGKILL)  # type: ignore[attr-defined]
+        self._stop_all(signal.SIGSTOP)
+        self._signal([p for p in self._alive() if not self._is_wrapper(p)], signal.SIGKILL)
         self._wait(lambda: [p for p in self._alive() if not self._is_wrapper(p)], AFTER_KILL)
         wrappers = [p for p in self._alive() if self._is_wrapper(p)]
-        self._signal(wrappers, signal.SIGCONT)  # type: ignore[attr-defined]
+        self._signal(wrappers, signal.SIGCONT)
         self._wait(self._alive, LAST_LINES)
-        self._signal(self._alive(), signal.SIGKILL)  # type: ignore[attr-defined]
+        self._signal(self._alive(), signal.SIGKILL)
         self._wait(self._alive, AFTER_KILL)
 
     def _is_wrapper(self, process: proc.Process) -> bool:
@@ -215,8 +232,8 @@ class Ending(object):
     def _wait(self, left: object, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         pause = 0.005
-        while left() and time.monotonic() < deadline:  # type: ignore[operator]
-            self.progress()  # type: ignore[operator]
+        while left() and time.monotonic() < deadline:
+            self.progress()
             time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
             pause = min(pause * 1.5, 0.1)
 

@@ -1,8 +1,10 @@
-"""Evidence about jobs: what their files, the queue, the process table, the claims and the spool say. No verdict is made here.
+"""Evidence about jobs: what their files, the queue, the process table, the claims and the spool say. No
+verdict is made here.
 
-The order matters: the file is read, then the queue and the processes are asked, and where these say that a job has ended or is not
-there, the file is read again, since it may have ended in between. Nothing that one job's files hold can disturb another
-job: each is looked at by itself, and what cannot be understood is ``unreadable`` for that job alone.
+The order matters: the file is read, then the queue and the processes are asked, and where these say that a
+job has ended or is not there, the file is read again, since it may have ended in between. Nothing that one
+job's files hold can disturb another job: each is looked at by itself, and what cannot be understood is
+``unreadable`` for that job alone.
 """
 
 import os
@@ -19,12 +21,14 @@ NOT_THERE = (wire.P_GONE, wire.P_NOT_OURS, wire.P_REBOOTED)
 
 
 class Looker(object):
-    """Looks at jobs of one run on this host; what serves many jobs is read once and kept until :meth:`forget`."""
+    """Looks at jobs of one run on this host; what serves many jobs is read once and kept until
+    :meth:`forget`.
+    """
 
     def __init__(self, host: object, spool: object) -> None:
         self.host = host
         self.spool = spool
-        self.run_dir = host.run_dir  # type: ignore[attr-defined]
+        self.run_dir = host.run_dir
         self.forget()
 
     def forget(self) -> None:
@@ -42,14 +46,14 @@ class Looker(object):
     @property
     def content(self) -> object:
         if self._content is None:
-            self._content = self.spool.content()  # type: ignore[attr-defined]
+            self._content = self.spool.content()
         return self._content
 
     @property
     def rescued(self) -> "set[str]":
         if self._rescued is None:
             try:
-                self._rescued = set(os.listdir(self.host.in_home(layout.HOST_RESCUE)))  # type: ignore[attr-defined]
+                self._rescued = set(os.listdir(self.host.in_home(layout.HOST_RESCUE)))
             except OSError:
                 self._rescued = set()
         return self._rescued
@@ -77,7 +81,7 @@ class Looker(object):
             if not is_status_name(name):
                 continue
             data, length = read_bounded(folder + "/" + name)
-            suffix = name[len(layout.STATUS_FILE) + 1:]
+            suffix = name[len(layout.STATUS_FILE) + 1 :]
             size += length
             if not suffix:
                 main = status.parse(data)
@@ -98,7 +102,13 @@ class Looker(object):
             main = self._with_rescued(main, found)
         seen = item.get("seen_messages") or 0
         return wire.FileEvidence(
-            wire.FILE_OK, size, dict(main.facts), main.messages[seen:], len(main.messages), main.attempts, "",
+            wire.FILE_OK,
+            size,
+            dict(main.facts),
+            main.messages[seen:],
+            len(main.messages),
+            main.attempts,
+            "",
         )
 
     def status_size(self, item: dict) -> int:
@@ -112,7 +122,7 @@ class Looker(object):
             return 0
 
     def _with_rescued(self, main: status.Status, token: str) -> status.Status:
-        data, _ = read_bounded(self.host.in_home(layout.HOST_RESCUE) + "/" + token)  # type: ignore[attr-defined]
+        data, _ = read_bounded(self.host.in_home(layout.HOST_RESCUE) + "/" + token)
         try:
             rescued = status.parse(data)
         except status.Unreadable:
@@ -126,10 +136,10 @@ class Looker(object):
     # --- processes ---------------------------------------------------------------------------------
 
     def spool_state(self, token: str) -> str:
-        name = self.content.by_token.get(token)  # type: ignore[attr-defined]
+        name = self.content.by_token.get(token)
         if name is None:
             return wire.S_NONE
-        return wire.S_TAKEN if self.content.entries[name] else wire.S_QUEUED  # type: ignore[attr-defined]
+        return wire.S_TAKEN if self.content.entries[name] else wire.S_QUEUED
 
     def process(self, item: dict, facts: dict, claim: fence.Claim) -> str:
         """One of wire.P_* for a job whose processes run on the machine that it was submitted on."""
@@ -158,10 +168,10 @@ class Looker(object):
     def elsewhere(self, instance: str, hostname: str) -> str:
         """``other-host``, ``rebooted``, or "" for this life of this machine."""
         here = self.host
-        if proc.same_instance(instance, here.instance):  # type: ignore[attr-defined]
+        if proc.same_instance(instance, here.instance):
             known = instance.partition(":")[0] not in ("", proc.UNKNOWN)
-            return "" if known or not hostname or hostname == here.hostname else wire.P_OTHER_HOST  # type: ignore[attr-defined]
-        return wire.P_OTHER_HOST if hostname and hostname != here.hostname else wire.P_REBOOTED  # type: ignore[attr-defined]
+            return "" if known or not hostname or hostname == here.hostname else wire.P_OTHER_HOST
+        return wire.P_OTHER_HOST if hostname and hostname != here.hostname else wire.P_REBOOTED
 
     # --- all of it ---------------------------------------------------------------------------------
 
@@ -179,9 +189,18 @@ class Looker(object):
         native_id = item.get("native_id") or fence.read_native_id(self.run_dir, token)
         started = claim.state == wire.C_STARTED or status.ATTEMPT in file.facts
         return wire.Evidence(
-            item["job"], token, file, wire.NO_QUEUE, process, claim.state, native_id,
-            bool(native_id) or started or token in self.journal, fence.has_kill_mark(self.run_dir, token),
-            self.spool_state(token) if runner == runners.BACKGROUND else wire.S_NONE, wire.NO_FOUND, None,
+            item["job"],
+            token,
+            file,
+            wire.NO_QUEUE,
+            process,
+            claim.state,
+            native_id,
+            bool(native_id) or started or token in self.journal,
+            fence.has_kill_mark(self.run_dir, token),
+            self.spool_state(token) if runner == runners.BACKGROUND else wire.S_NONE,
+            wire.NO_FOUND,
+            None,
         )
 
     def _file_and_process(self, item: dict, shared: bool) -> "tuple[wire.FileEvidence, fence.Claim, str]":
@@ -203,7 +222,7 @@ class Looker(object):
         found = []
         for item in items:
             found.append(self.safe_look(item))
-            progress()  # type: ignore[operator]
+            progress()
         by_runner = {}  # type: dict[str, list[int]]
         for position, item in enumerate(items):
             runner = item.get("runner") or runners.BACKGROUND
@@ -222,16 +241,32 @@ class Looker(object):
         try:
             return self.first_look(item)
         except Exception as error:  # one bad job never affects another
-            file = wire.NO_FILE._replace(state=wire.FILE_UNREADABLE, error="%s: %s" % (type(error).__name__, error))
+            file = wire.NO_FILE._replace(
+                state=wire.FILE_UNREADABLE, error="%s: %s" % (type(error).__name__, error)
+            )
             return wire.Evidence(
-                item["job"], item["token"], file, wire.NO_QUEUE, wire.P_NOT_ASKED, wire.C_NONE, item.get("native_id") or "",
-                True, False, wire.S_NONE, wire.NO_FOUND, None,
+                item["job"],
+                item["token"],
+                file,
+                wire.NO_QUEUE,
+                wire.P_NOT_ASKED,
+                wire.C_NONE,
+                item.get("native_id") or "",
+                True,
+                False,
+                wire.S_NONE,
+                wire.NO_FOUND,
+                None,
             )
 
-    def _ask_queue(self, name: str, positions: "list[int]", items: "list[dict]", found: "list[wire.Evidence]") -> None:
+    def _ask_queue(
+        self, name: str, positions: "list[int]", items: "list[dict]", found: "list[wire.Evidence]"
+    ) -> None:
         wanted = [
-            at for at in positions
-            if found[at].native_id and not found[at].file.facts.get(status.EXIT, "").startswith(status.SUCCEEDED)
+            at
+            for at in positions
+            if found[at].native_id
+            and not found[at].file.facts.get(status.EXIT, "").startswith(status.SUCCEEDED)
         ]
         if not wanted:
             return
@@ -239,7 +274,9 @@ class Looker(object):
             runner = runners.get(name)
         except runners.UnknownRunner as error:
             for at in wanted:
-                found[at] = found[at]._replace(queue=wire.QueueEvidence(wire.Q_COULD_NOT_ASK, "", "", str(error)))
+                found[at] = found[at]._replace(
+                    queue=wire.QueueEvidence(wire.Q_COULD_NOT_ASK, "", "", str(error))
+                )
             return
         from jobmgr_remote.runners import base
 
@@ -253,7 +290,9 @@ class Looker(object):
                 found[at] = found[at]._replace(file=file, claim=self.claim(items[at]["token"]).state)
                 found[at] = found[at]._replace(file=with_element_exit(file))
 
-    def _ask_tokens(self, name: str, positions: "list[int]", items: "list[dict]", found: "list[wire.Evidence]") -> None:
+    def _ask_tokens(
+        self, name: str, positions: "list[int]", items: "list[dict]", found: "list[wire.Evidence]"
+    ) -> None:
         if not positions:
             return
         from jobmgr_remote.runners import base
@@ -261,14 +300,14 @@ class Looker(object):
         try:
             runner = runners.get(name)
             tokens = [items[at]["token"] for at in positions]
-            answer = base.find(runner, self.host.user, tokens, command_runner(runner))  # type: ignore[attr-defined]
+            answer = base.find(runner, self.host.user, tokens, command_runner(runner))
         except ValueError as error:
             answer = base.Answer({}, str(error))
         for at in positions:
             token = items[at]["token"]
             busy = fence.submitter_lives(self.journal.get(token))
             found[at] = found[at]._replace(found=found_evidence(answer, token, busy))
-            if found[at].found.state == wire.FOUND_ID and not self.host.stale:  # type: ignore[attr-defined]
+            if found[at].found.state == wire.FOUND_ID and not self.host.stale:
                 self._adopt(token, found[at].found.native_id)
 
     def _adopt(self, token: str, native_id: str) -> None:
@@ -292,7 +331,7 @@ def is_status_name(name: str) -> bool:
     """``job.status``, ``job.status.HOSTNAME`` or ``job.status.INDEX``."""
     if not name.startswith(layout.STATUS_FILE):
         return False
-    return name == layout.STATUS_FILE or name[len(layout.STATUS_FILE)] == "." and not name.endswith(".tmp")
+    return name == layout.STATUS_FILE or (name[len(layout.STATUS_FILE)] == "." and not name.endswith(".tmp"))
 
 
 def read_bounded(path: str) -> "tuple[bytes, int]":
@@ -307,7 +346,7 @@ def read_bounded(path: str) -> "tuple[bytes, int]":
         tail = _read(fd, TAIL)
     finally:
         os.close(fd)
-    return head[:head.rfind(b"\n") + 1] + tail[tail.find(b"\n") + 1:], size
+    return head[: head.rfind(b"\n") + 1] + tail[tail.find(b"\n") + 1 :], size
 
 
 def _read(fd: int, length: int) -> bytes:
@@ -331,11 +370,15 @@ ELEMENT_EXIT = "ELEMENT_EXIT"
 
 
 def merge_elements(main: status.Status, elements: "list[status.Status]") -> status.Status:
-    """The elements of a user's job array as one job: started with the first; how all that are known have ended is kept
-    aside (ELEMENT_EXIT) until the queue says that no more will come."""
+    """The elements of a user's job array as one job.
+
+    It has started with the first. How all that are known have ended is kept aside (ELEMENT_EXIT) until the
+    queue says that no more will come.
+    """
     facts = main.facts.copy()
-    started = sorted((e for e in elements if e.facts.get(status.START_TIME)), key=lambda e: e.facts[status.START_TIME])
+    started = [element for element in elements if element.facts.get(status.START_TIME)]
     if started:
+        started.sort(key=lambda element: element.facts[status.START_TIME])
         for key, value in started[0].facts.items():
             if key not in (status.EXIT, status.EXIT_TIME):
                 facts.setdefault(key, value)
@@ -344,7 +387,9 @@ def merge_elements(main: status.Status, elements: "list[status.Status]") -> stat
         facts[ELEMENT_EXIT] = (bad or elements)[0].facts[status.EXIT]
         facts.setdefault(ELEMENT_EXIT + "_TIME", max(e.facts.get(status.EXIT_TIME, "") for e in elements))
     messages = status.merge(main, elements).messages
-    return main._replace(facts=facts, messages=messages, attempts=max([main.attempts] + [e.attempts for e in elements]))
+    return main._replace(
+        facts=facts, messages=messages, attempts=max([main.attempts] + [e.attempts for e in elements])
+    )
 
 
 def with_element_exit(file: wire.FileEvidence) -> wire.FileEvidence:
@@ -358,18 +403,20 @@ def with_element_exit(file: wire.FileEvidence) -> wire.FileEvidence:
 
 
 def runner_shares_status(name: str) -> bool:
-    """Whether a runner's jobs may run on another machine than the one that submits (True if nobody knows the runner)."""
+    """Whether a runner's jobs may run on another machine than the one that submits (True if nobody knows the
+    runner).
+    """
     if name == runners.BACKGROUND:
         return False
     try:
-        return bool(runners.get(name).SHARED_STATUS)  # type: ignore[attr-defined]
+        return bool(runners.get(name).SHARED_STATUS)
     except runners.UnknownRunner:
         return True
 
 
 def command_runner(runner: object) -> object:
     """What ``runners.base`` wants for running a call: ``run(call) -> (code, out, err)``."""
-    timeout = runner.TIMEOUT  # type: ignore[attr-defined]
+    timeout = runner.TIMEOUT
     return lambda call: tuple(proc.run_call(call, timeout))
 
 
@@ -387,11 +434,11 @@ def queue_evidence(evidence: wire.Evidence, seen: dict, errors: dict) -> wire.Qu
 
 def is_ours(row: object, evidence: wire.Evidence) -> bool:
     """Whether a queue's row is our job, and not a later one that was given the same number."""
-    if row.token:  # type: ignore[attr-defined]
-        return row.token == evidence.token  # type: ignore[attr-defined]
+    if row.token:
+        return row.token == evidence.token
     ours = seconds_of(evidence.file.facts.get(status.SUBMIT_TIME, ""))
-    if row.submit_time and ours:  # type: ignore[attr-defined]
-        return abs(row.submit_time - ours) <= CLOCKS_DIFFER  # type: ignore[attr-defined]
+    if row.submit_time and ours:
+        return abs(row.submit_time - ours) <= CLOCKS_DIFFER
     return True
 
 
@@ -399,10 +446,10 @@ def found_evidence(answer: object, token: str, busy: bool) -> wire.Found:
     """What a look-up by token says."""
     if answer is None:
         return wire.Found(wire.FOUND_CANNOT, "", "this runner carries no token", busy)
-    if token in answer.seen:  # type: ignore[attr-defined]
-        return wire.Found(wire.FOUND_ID, answer.seen[token].native_id, "", busy)  # type: ignore[attr-defined]
-    if answer.error:  # type: ignore[attr-defined]
-        return wire.Found(wire.FOUND_COULD_NOT_ASK, "", answer.error, busy)  # type: ignore[attr-defined]
+    if token in answer.seen:
+        return wire.Found(wire.FOUND_ID, answer.seen[token].native_id, "", busy)
+    if answer.error:
+        return wire.Found(wire.FOUND_COULD_NOT_ASK, "", answer.error, busy)
     return wire.Found(wire.FOUND_ABSENT, "", "", busy)
 
 

@@ -1,11 +1,12 @@
 """What makes a submit happen once: the journal, claims, revocation, and the small files beside a job.
 
 ``.service/journal``      one line per job that was about to be given to its runner, made durable before that
-``.service/jobs/TOKEN/``  ``claim`` (exactly one start of the job wins it, or a revocation does), ``native-id``, ``killed``
+``.service/jobs/TOKEN/``  ``claim`` (exactly one start of the job wins it, or a revocation does),
+``native-id``, ``killed``
 
-Order matters. A token stands in the journal, on disk, before its runner is called; so a token that is not in the journal
-was never given to a runner. A start claims its token before it does anything else; so a token that could be
-revoked has not started and cannot start any more.
+Order matters. A token stands in the journal, on disk, before its runner is called; so a token that is not in
+the journal was never given to a runner. A start claims its token before it does anything else; so a token
+that could be revoked has not started and cannot start any more.
 """
 
 import errno
@@ -24,7 +25,8 @@ Entry = namedtuple("Entry", "token job runner time pid start instance hostname")
 
 REVOKED = "revoked"
 NO_CLAIM = Claim(wire.C_NONE, "", 0, "", "", "")
-#: A claim is created first and filled at once; a reader that comes in between looks again, for so long (seconds).
+#: A claim is created first and filled at once; a reader that comes in between looks again, for so long
+#: (seconds).
 FILLING = 0.05
 
 
@@ -67,7 +69,9 @@ def _claim_text(run_dir: str, token: str) -> "str | None":
 
 
 def parse_claim(text: str) -> Claim:
-    """``NATIVE_ID PID START INSTANCE HOSTNAME`` or ``revoked``; a torn claim is a start that is not known further."""
+    """``NATIVE_ID PID START INSTANCE HOSTNAME`` or ``revoked``; a torn claim is a start that is not known
+    further.
+    """
     words = text.split()
     if words == [REVOKED]:
         return Claim(wire.C_REVOKED, "", 0, "", "", "")
@@ -134,12 +138,17 @@ def create_directly(path: str, text: str) -> bool:
 
 
 def journal_lock(run_dir: str) -> Lock:
-    """Held while a batch is prepared and written into the journal, so that one request sent twice meets itself."""
+    """Held while a batch is prepared and written into the journal, so that one request sent twice meets
+    itself.
+    """
     return Lock(run_dir + "/" + layout.JOURNAL_FILE + ".lock")
 
 
 def read_journal(run_dir: str) -> "dict[str, Entry]":
-    """The latest entry of each token that has not been released. A line that is torn or not understood is left out."""
+    """The latest entry of each token that has not been released.
+
+    A line that is torn or not understood is left out.
+    """
     found = {}
     try:
         with open(run_dir + "/" + layout.JOURNAL_FILE, "rb") as file:
@@ -172,7 +181,10 @@ def format_entry(entry: Entry) -> str:
 
 
 def append_journal(run_dir: str, entries: "list[Entry]") -> None:
-    """Write a batch and make it durable: one sync of the file, one of its folder. Raises OSError; then nothing counts."""
+    """Write a batch and make it durable: one sync of the file, one of its folder.
+
+    Raises OSError; then nothing counts.
+    """
     path = run_dir + "/" + layout.JOURNAL_FILE
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
@@ -191,10 +203,15 @@ def append_journal(run_dir: str, entries: "list[Entry]") -> None:
 
 
 def release(run_dir: str, jobs: "list[tuple[str, str, str]]") -> None:
-    """Note that these (token, job, runner) were certainly not queued. Without it they are merely in doubt; so no error counts."""
+    """Note that these (token, job, runner) were certainly not queued.
+
+    Without it they are merely in doubt; so no error counts.
+    """
     if not jobs:
         return
-    data = "".join(format_entry(Entry(token, job, runner, time.time(), 0, "-", "-", "-")) for token, job, runner in jobs)
+    data = "".join(
+        format_entry(Entry(token, job, runner, time.time(), 0, "-", "-", "-")) for token, job, runner in jobs
+    )
     try:
         fd = os.open(run_dir + "/" + layout.JOURNAL_FILE, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     except OSError:

@@ -1,8 +1,10 @@
-"""``jobmgr-remote install``: unpack the archive that is running beside itself, compiled by the Python that runs it.
+"""``jobmgr-remote install``: unpack the archive that is running beside itself, compiled by the Python that
+runs it.
 
-The archive lies as ``~/.jobmgr/remote/NAME.PID.pyz`` and becomes the folder ``NAME``: everything goes into a temporary folder first,
-which is renamed when it is complete, so that nobody ever starts half a host side. Two at once are no problem: the content is
-the same, the first one wins. The reply is one data line, ``{"installed": FOLDER, "python": ..., "removed": [...]}``.
+The archive lies as ``~/.jobmgr/remote/NAME.PID.pyz`` and becomes the folder ``NAME``: everything goes into a
+temporary folder first, which is renamed when it is complete, so that nobody ever starts half a host side. Two
+at once are no problem: the content is the same, the first one wins. The reply is one data line,
+``{"installed": FOLDER, "python": ..., "removed": [...]}``.
 """
 
 import os
@@ -37,7 +39,10 @@ def main(archive: str) -> int:
 
 
 def install(archive: str) -> str:
-    """Unpack and compile; the archive is removed. Returns the folder. Raises OSError, and ValueError for a broken archive."""
+    """Unpack and compile; the archive is removed.
+
+    Returns the folder. Raises OSError, and ValueError for a broken archive.
+    """
     match = _NAME.match(os.path.basename(archive))
     if not match or not os.path.isfile(archive):
         raise ValueError("%s is not an archive of the host side" % archive)
@@ -54,7 +59,10 @@ def install(archive: str) -> str:
 
 
 def unpack(archive: str, folder: str) -> None:
-    """The archive's files in a new private folder, compiled. Members that would leave the folder are refused."""
+    """The archive's files in a new private folder, compiled.
+
+    Members that would leave the folder are refused.
+    """
     import compileall
     import zipfile
 
@@ -84,7 +92,9 @@ def _put_in_place(temporary: str, folder: str) -> None:
 
 
 def remove_unused(parent: str, keep: str) -> "list[str]":
-    """Delete versions (and what broken installations left) that have not been used for long; returns their names."""
+    """Delete versions (and what broken installations left) that have not been used for long; returns their
+    names.
+    """
     removed = []
     for name in sorted(os.listdir(parent)):
         path = os.path.join(parent, name)

@@ -1,7 +1,8 @@
 """What there is to bring home of a job: its logs, and what its ``outputs`` patterns match.
 
-Patterns are relative to the work directory and never leave it: ``*``, ``?`` and ``[...]`` within a name, ``**`` for any number of
-folders; a folder that matches stands for all that is in it. Links are listed as links and not followed.
+Patterns are relative to the work directory and never leave it: ``*``, ``?`` and ``[...]`` within a name,
+``**`` for any number of folders; a folder that matches stands for all that is in it. Links are listed as
+links and not followed.
 """
 
 import os
@@ -15,11 +16,11 @@ FILE, LINK, DIR, OTHER = "file", "link", "dir", "other"
 def logs(run_dir: str, job: str) -> "list[wire.Listed]":
     """The files of the job's log directory."""
     folder = layout.job_dir(job)
-    found = []
-    for entry in _scan(run_dir + "/" + folder):
-        if not entry.name.endswith(".tmp") and kind_of(entry) in (FILE, LINK):
-            found.append(listed(folder, entry))
-    return found
+    return [
+        listed(folder, entry)
+        for entry in _scan(run_dir + "/" + folder)
+        if not entry.name.endswith(".tmp") and kind_of(entry) in (FILE, LINK)
+    ]
 
 
 def outputs(run_dir: str, work_dir: str, patterns: "list[str]") -> "list[wire.Listed]":
@@ -87,20 +88,20 @@ def _matcher(pattern: str) -> object:
 def listed(folder: str, entry: object) -> wire.Listed:
     """An entry of a folder; its path is relative to the run directory."""
     try:
-        size = entry.stat(follow_symlinks=False).st_size  # type: ignore[attr-defined]
+        size = entry.stat(follow_symlinks=False).st_size
     except OSError:
         size = 0
-    return wire.Listed(folder + "/" + entry.name, size, kind_of(entry))  # type: ignore[attr-defined]
+    return wire.Listed(folder + "/" + entry.name, size, kind_of(entry))
 
 
 def kind_of(entry: object) -> str:
     """``file``, ``link``, ``dir`` or ``other`` (devices, pipes, sockets)."""
     try:
-        if entry.is_symlink():  # type: ignore[attr-defined]
+        if entry.is_symlink():
             return LINK
-        if entry.is_dir(follow_symlinks=False):  # type: ignore[attr-defined]
+        if entry.is_dir(follow_symlinks=False):
             return DIR
-        return FILE if entry.is_file(follow_symlinks=False) else OTHER  # type: ignore[attr-defined]
+        return FILE if entry.is_file(follow_symlinks=False) else OTHER
     except OSError:
         return OTHER
 

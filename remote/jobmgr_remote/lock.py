@@ -1,4 +1,5 @@
-"""A lock between processes that works on every file system: flock, or an exclusively created file where there is none.
+"""A lock between processes that works on every file system: flock, or an exclusively created file where there
+is none.
 
 Held for moments only (a spool's book-keeping, a journal's batch), never across a runner call.
 """
@@ -33,14 +34,16 @@ class Lock(object):
         pause = 0.002
         while not self._try():
             if time.monotonic() >= deadline:
-                raise Held(errno.EAGAIN, "another jobmgr call has been holding this lock for too long", self.path)
+                raise Held(
+                    errno.EAGAIN, "another jobmgr call has been holding this lock for too long", self.path
+                )
             time.sleep(pause)
             pause = min(pause * 2, 0.1)
         return self
 
     def __exit__(self, *exc: object) -> None:
         if self._held_file:
-            os.unlink(self._held_file)
+            _unlink(self._held_file)
             self._held_file = ""
         if self._fd >= 0:
             os.close(self._fd)

@@ -7,13 +7,15 @@ clock ticks after boot) and the instance, one life of the host: a number alone i
 import os
 from collections import namedtuple
 
-#: One line of the process table. ``start`` is text, in ticks; ``state`` is the kernel's letter (Z = dead, not yet reaped).
+#: One line of the process table. ``start`` is text, in ticks; ``state`` is the kernel's letter (Z = dead, not
+#: yet reaped).
 Process = namedtuple("Process", "pid ppid pgid sid start state uid")
 
 DEAD_STATES = "ZXx"
 UNKNOWN = "-"
 TOKEN_VARIABLE = "JOBMGR_TOKEN"
-#: Set by jobmgr for what it starts and what must outlive the job that it was called from (an SSH master, a slot).
+#: Set by jobmgr for what it starts and what must outlive the job that it was called from (an SSH master, a
+#: slot).
 SERVICE_VARIABLE = "JOBMGR_SERVICE"
 
 #: What a command said: ``code`` is None if it could not be started or took too long (``err`` says which).
@@ -75,12 +77,17 @@ def look(pid: int) -> "Process | None":
 def parse_stat(raw: bytes, uid: int) -> "Process | None":
     """``/proc/PID/stat`` as a Process. The name in it may hold blanks and parentheses."""
     open_at, close_at = raw.find(b" ("), raw.rfind(b")")
-    fields = raw[close_at + 2:].split()
+    fields = raw[close_at + 2 :].split()
     if open_at < 0 or close_at < 0 or len(fields) < 20:
         return None
     return Process(
-        int(raw[:open_at]), int(fields[1]), int(fields[2]), int(fields[3]),
-        fields[19].decode("ascii"), fields[0].decode("ascii"), uid,
+        int(raw[:open_at]),
+        int(fields[1]),
+        int(fields[2]),
+        int(fields[3]),
+        fields[19].decode("ascii"),
+        fields[0].decode("ascii"),
+        uid,
     )
 
 
@@ -130,11 +137,12 @@ def variable(data: "bytes | None", name: str) -> str:
     if at == 0 and not data.startswith(mark):
         return ""
     end = data.find(b"\0", at)
-    return data[at + len(mark):end if end >= 0 else None].decode("utf-8", "replace")
+    return data[at + len(mark) : end if end >= 0 else None].decode("utf-8", "replace")
 
 
 def is_job_process(pid: int, start: str, token: str) -> bool:
-    """Whether a live process is the one that a job recorded: by its start time, or by the token it was started with.
+    """Whether a live process is the one that a job recorded: by its start time, or by the token it was
+    started with.
 
     The token decides where a time namespace shifts the start times that this process sees.
     """
@@ -147,8 +155,8 @@ def is_job_process(pid: int, start: str, token: str) -> bool:
 def send(process: Process, number: int) -> str:
     """Send a signal to that very process and to no other. Returns "" or why it could not be done; gone is "".
 
-    Where the kernel offers it, the process is held by a descriptor while its identity is checked, so that its number
-    cannot pass on to another in between.
+    Where the kernel offers it, the process is held by a descriptor while its identity is checked, so that its
+    number cannot pass on to another in between.
     """
     import signal
 
@@ -193,7 +201,9 @@ def scrubbed(environ: "dict[str, str]") -> "dict[str, str]":
     return {key: value for key, value in environ.items() if not key.startswith("JOBMGR_")}
 
 
-def run(argv: "list[str]", timeout: float, stdin_path: str = "", env: "tuple[tuple[str, str], ...]" = ()) -> Done:
+def run(
+    argv: "list[str]", timeout: float, stdin_path: str = "", env: "tuple[tuple[str, str], ...]" = ()
+) -> Done:
     """Run a command and wait for it, at most ``timeout`` seconds; then its whole process group is ended.
 
     Messages come in English where the command can (``LC_ALL=C``). Never raises; see :data:`Done`.
@@ -205,7 +215,12 @@ def run(argv: "list[str]", timeout: float, stdin_path: str = "", env: "tuple[tup
     try:
         with open(stdin_path or os.devnull, "rb") as stdin:
             child = subprocess.Popen(
-                argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ, cwd="/",
+                argv,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environ,
+                cwd="/",
                 start_new_session=True,
             )
     except (OSError, ValueError) as error:
@@ -228,11 +243,11 @@ def _end_group(child: object) -> None:
 
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
-            os.killpg(child.pid, number)  # type: ignore[attr-defined]
+            os.killpg(child.pid, number)
         except OSError:
             pass
         try:
-            child.communicate(timeout=TERM_TO_KILL)  # type: ignore[attr-defined]
+            child.communicate(timeout=TERM_TO_KILL)
             return
         except subprocess.TimeoutExpired:
             continue
@@ -240,4 +255,4 @@ def _end_group(child: object) -> None:
 
 def run_call(call: object, timeout: float) -> Done:
     """Run what a runner has built (``runners.base.Call``)."""
-    return run(call.argv, timeout, call.stdin_path, call.env)  # type: ignore[attr-defined]
+    return run(call.argv, timeout, call.stdin_path, call.env)

@@ -3,8 +3,8 @@
 ``serve`` answers every request with a hello line first and an end line last, whatever happens in between: a
 refusal becomes one error line, a bug becomes one error line and the end of its traceback on stderr.
 
-A verb is a module ``commands/VERB.py`` (``-`` written ``_``) with ``run(request, reply, host)``. It answers through
-``reply``, and raises :class:`Refused` for what concerns the whole call.
+A verb is a module ``commands/VERB.py`` (``-`` written ``_``) with ``run(request, reply, host)``. It answers
+through ``reply``, and raises :class:`Refused` for what concerns the whole call.
 """
 
 import json
@@ -24,7 +24,8 @@ NEED_RUN = (wire.JOBS_SUBMIT, wire.JOBS_KILL, wire.REMOTE_TIDY, wire.CAT_LOG, wi
 
 RUN_OK, RUN_ABSENT, RUN_UNMOUNTED, RUN_FOREIGN = "ok", "absent", "unmounted", "foreign"
 
-#: Heartbeats stop if the work has not moved for so long (seconds): a host that hangs in a dead file system must
+#: Heartbeats stop if the work has not moved for so long (seconds): a host that hangs in a dead file system
+#: must
 #: not look alive for ever.
 STUCK = 600.0
 
@@ -42,7 +43,10 @@ class Refused(Exception):
 
 
 class Reply(object):
-    """Writes the reply, line by line, from any thread. A closed pipe is noted in ``closed`` and stops nobody."""
+    """Writes the reply, line by line, from any thread.
+
+    A closed pipe is noted in ``closed`` and stops nobody.
+    """
 
     def __init__(self, stdout: object) -> None:
         import _thread
@@ -77,7 +81,10 @@ class Reply(object):
         self._write(wire.HELLO, value)
 
     def beat(self) -> None:
-        """Say that the host is at work, if it has said nothing for wire.HEARTBEAT seconds. Cheap to call often."""
+        """Say that the host is at work, if it has said nothing for wire.HEARTBEAT seconds.
+
+        Cheap to call often.
+        """
         self.progress()
         if time.monotonic() - self._written >= wire.HEARTBEAT:
             self._write(wire.BEAT, int(time.time()))
@@ -138,8 +145,9 @@ class Reply(object):
 class Host(object):
     """This machine and the run that is asked about, as every verb sees them.
 
-    ``run`` is the request's wire.Run, ``home`` and ``run_dir`` are absolute, ``run_state`` one of RUN_*, ``stale`` is True
-    if another controller has taken the run over (then nothing may be changed), ``stdin`` the request's stream.
+    ``run`` is the request's wire.Run, ``home`` and ``run_dir`` are absolute, ``run_state`` one of RUN_*,
+    ``stale`` is True if another controller has taken the run over (then nothing may be changed), ``stdin``
+    the request's stream.
     """
 
     def __init__(self, run: wire.Run, stdin: object) -> None:
@@ -184,16 +192,22 @@ class Host(object):
                 ready, _, _ = select.select([self.stdin], [], [], max(0.0, deadline - time.monotonic()))
                 if not ready:
                     return False
-                if not os.read(self.stdin.fileno(), 65536):  # type: ignore[attr-defined]
+                if not os.read(self.stdin.fileno(), 65536):
                     return True
             except (OSError, ValueError):  # closed, or no real file
                 return True
 
 
 def mark_use(folder: str) -> None:
-    """Remember that this unpacked version is in use, so that nobody removes it. Costs one look, and a write once a day."""
+    """Remember that this unpacked version is in use, so that nobody removes it.
+
+    Costs one look, and a write once a day.
+    """
     try:
-        if os.path.basename(folder).startswith("jobmgr-remote-") and time.time() - os.stat(folder).st_mtime > MARK_AGAIN:
+        if (
+            os.path.basename(folder).startswith("jobmgr-remote-")
+            and time.time() - os.stat(folder).st_mtime > MARK_AGAIN
+        ):
             os.utime(folder, None)
     except OSError:
         pass
@@ -246,15 +260,24 @@ def _serve(verb: str, stdin: object, reply: Reply) -> None:
         raise Refused(wire.E_VERSION, version_text(request.protocol))
     if request.verb != verb:
         raise Refused(wire.E_USAGE, "called as %s, asked for %s" % (verb, request.verb))
-    run = check_run(request.run)
+    run = check_run(request.run, verb)
     host = Host(run, stdin)
     host.root = expand_root(run.root, host.home)
     host.run_dir = host.root + "/" + run.suite
     host.run_state = run_state(host)
-    reply.hello(wire.Hello(
-        wire.PROTOCOL, __version__, time.time(), host.instance, host.hostname, host.user, host.run_dir,
-        host.run_state, "%d.%d.%d" % sys.version_info[:3],
-    ))
+    reply.hello(
+        wire.Hello(
+            wire.PROTOCOL,
+            __version__,
+            time.time(),
+            host.instance,
+            host.hostname,
+            host.user,
+            host.run_dir,
+            host.run_state,
+            "%d.%d.%d" % sys.version_info[:3],
+        )
+    )
     check_state(verb, host, bool(request.options.get("dry_run")))
     check_owner(verb, host)
     reply.start_beating()
@@ -267,15 +290,18 @@ def version_text(asked: int) -> str:
     served = ", ".join(str(number) for number in wire.SERVED)
     side = "the jobmgr on this host" if asked > max(wire.SERVED) else "the jobmgr that calls"
     return "wire version %s is not served by jobmgr %s (it serves %s); upgrade %s" % (
-        asked, __version__, served, side,
+        asked,
+        __version__,
+        served,
+        side,
     )
 
 
-def check_run(run: wire.Run) -> wire.Run:
-    """The run header, checked. Raises Refused."""
+def check_run(run: wire.Run, verb: str = "") -> wire.Run:
+    """The run header, checked. A scan may not know the uuid (""). Raises Refused."""
     if not layout.is_part(run.suite):
         raise Refused(wire.E_USAGE, "not a suite name: %r" % (run.suite,))
-    if not layout.is_token(run.uuid):
+    if not layout.is_token(run.uuid) and not (verb == wire.SCAN and run.uuid == ""):
         raise Refused(wire.E_USAGE, "not a run uuid: %r" % (run.uuid,))
     if not isinstance(run.controller, str) or not 0 < len(run.controller) <= 200 or "\n" in run.controller:
         raise Refused(wire.E_USAGE, "not a controller id: %r" % (run.controller,))
@@ -293,18 +319,23 @@ def expand_root(root: object, home: str) -> str:
         text = home + text[1:]
     text = expand_variables(text, home)
     if not text.startswith("/"):
-        raise Refused(wire.E_USAGE, "run_root %r is %r on this host, which is no absolute path" % (root, text))
+        raise Refused(
+            wire.E_USAGE, "run_root %r is %r on this host, which is no absolute path" % (root, text)
+        )
     return "/" + os.path.normpath(text).strip("/")
 
 
 def expand_variables(text: str, home: str) -> str:
-    """Replace ``$NAME`` and ``${NAME}`` by this host's environment. Raises Refused for one that is not set."""
+    """Replace ``$NAME`` and ``${NAME}`` by this host's environment.
+
+    Raises Refused for one that is not set.
+    """
     if "$" not in text:
         return text
     import re
 
     def value(match: object) -> str:
-        name = match.group(1) or match.group(2)  # type: ignore[attr-defined]
+        name = match.group(1) or match.group(2)
         found = home if name == "HOME" else os.environ.get(name, "")
         if not found:
             raise Refused(wire.E_HOST, "$%s is not set on this host (in %r)" % (name, text))
@@ -317,7 +348,7 @@ def run_state(host: Host) -> str:
     """Whether the run directory is there, and is this run's."""
     found = read_small(host.path(layout.UUID_FILE))
     if found:
-        return RUN_OK if found.strip() == host.run.uuid else RUN_FOREIGN
+        return RUN_OK if host.run.uuid in (found.strip(), "") else RUN_FOREIGN
     for path in (host.root, host.run_dir, host.path(layout.SERVICE)):
         if os.path.islink(path) and not os.path.exists(path):
             return RUN_UNMOUNTED
@@ -333,7 +364,10 @@ def check_state(verb: str, host: Host, dry: bool = False) -> None:
 
 
 def check_item(item: dict) -> dict:
-    """The keys by which every verb knows a job. Raises ValueError, with a text for the user, for what cannot be one."""
+    """The keys by which every verb knows a job.
+
+    Raises ValueError, with a text for the user, for what cannot be one.
+    """
     layout.split_job_id(item.get("job", ""))
     if not layout.is_token(item.get("token")):
         raise ValueError("not a token: %r" % (item.get("token"),))
@@ -366,9 +400,14 @@ def check_owner(verb: str, host: Host) -> None:
     if verb not in CHANGING:
         return
     if host.stale:
-        raise Refused(wire.E_TAKEN_OVER, "taken over by %s on %s" % (
-            found.get("owner") or found.get("controller"), found.get("time"),
-        ))
+        raise Refused(
+            wire.E_TAKEN_OVER,
+            "taken over by %s on %s"
+            % (
+                found.get("owner") or found.get("controller"),
+                found.get("time"),
+            ),
+        )
     if not mine:
         write_owner(host)
 
@@ -376,9 +415,19 @@ def check_owner(verb: str, host: Host) -> None:
 def write_owner(host: Host) -> None:
     """Record the caller as the run's owner (remote-init does so first; a higher epoch later)."""
     run = host.run
-    write_beside(host.path(layout.OWNER_FILE), json.dumps({
-        "uuid": run.uuid, "controller": run.controller, "epoch": run.epoch, "owner": run.owner, "time": utc_now(),
-    }) + "\n")
+    write_beside(
+        host.path(layout.OWNER_FILE),
+        json.dumps(
+            {
+                "uuid": run.uuid,
+                "controller": run.controller,
+                "epoch": run.epoch,
+                "owner": run.owner,
+                "time": utc_now(),
+            }
+        )
+        + "\n",
+    )
 
 
 def home_folder() -> str:
@@ -448,7 +497,7 @@ def write_beside(path: str, text: str, mode: int = 0o600) -> None:
 def write_all(fd: int, data: bytes) -> None:
     """Write all of it; a disk that takes half of it raises at the next piece."""
     while data:
-        data = data[os.write(fd, data):]
+        data = data[os.write(fd, data) :]
 
 
 def os_error_text(error: OSError) -> str:

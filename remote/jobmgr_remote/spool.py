@@ -1,19 +1,21 @@
 """The queue of background jobs of one user on one machine, and the slots that work it off.
 
-``~/.jobmgr/spool/HOSTNAME/INSTANCE/`` belongs to one life of the machine, so that nothing queued before a reboot ever runs::
+``~/.jobmgr/spool/HOSTNAME/INSTANCE/`` belongs to one life of the machine, so that nothing queued before a
+reboot ever runs::
 
-    queue/ENTRY          a job that waits: run directory, job, token, file with the login environment or "", one per line
-    taken/ENTRY          the slot that has it: PID START; created exclusively, so one slot wins
-    slots/NUMBER         a slot: PID START
-    slots/NUMBER.PID.last     end of that slot. Empty: it has closed its door; with content: it must look once more
+    queue/ENTRY               a job that waits: run directory, job, token, login file or "", one per line
+    taken/ENTRY               the slot that has it: PID START; created exclusively, so one slot wins
+    slots/NUMBER              a slot: PID START
+    slots/NUMBER.PID.last     end of that slot. Empty: it has closed its door; else: it must look once more
     slots/NUMBER.PID.retire   that slot shall end after its job
-    slots/NUMBER.PID.orphans  processes that earlier jobs have left to that slot: PID START PGID SID TOKEN
-    max_active           how many jobs may run at once
-    lock                 held while slots are counted and started
+    slots/NUMBER.PID.orphans  what its earlier jobs have left to that slot: PID START PGID SID TOKEN
+    max_active                how many jobs may run at once
+    lock                      held while slots are counted and started
 
-ENTRY is ``TIME-INDEX-TOKEN``, so names sort by the order of submission. A slot is ``job/slot.sh``. No wake-up is lost: a slot that finds
-the queue empty creates its ``.last`` exclusively before it ends, and who has queued a job creates the same file for each
-live slot; whoever comes second knows of the other. That a job runs once is not decided here but by its claim.
+ENTRY is ``TIME-INDEX-TOKEN``, so names sort by the order of submission. A slot is ``job/slot.sh``. No wake-up
+is lost: a slot that finds the queue empty creates its ``.last`` exclusively before it ends, and who has
+queued a job creates the same file for each live slot; whoever comes second knows of the other. That a job
+runs once is not decided here but by its claim.
 """
 
 import os
@@ -70,7 +72,7 @@ class Spool(object):
 
     def content(self) -> Content:
         """All entries, taken or not. Looks at ``taken`` first, so that an entry in motion is not missed."""
-        taken = {name: None for name in _names(self.taken)}
+        taken = dict.fromkeys(_names(self.taken))
         entries = {}
         for name in _names(self.queue):
             entries[name] = self._taker(name) if name in taken else ""
@@ -114,7 +116,9 @@ class Spool(object):
         return Queued(*lines[:4]) if len(lines) >= 4 else None
 
     def withdraw(self, tokens: "list[str]") -> None:
-        """Take entries that nobody has taken out of the queue (their tokens are revoked, so it is only tidiness)."""
+        """Take entries that nobody has taken out of the queue (their tokens are revoked, so it is only
+        tidiness).
+        """
         content = self.content()
         for token in tokens:
             name = content.by_token.get(token)
@@ -130,7 +134,9 @@ class Spool(object):
             if name.isdigit():
                 words = read_small(self.slots + "/" + name, 200).split()
                 if len(words) >= 2 and words[0].isdigit() and proc.is_alive(int(words[0]), words[1]):
-                    found.append(Slot(int(name), int(words[0]), words[1], self._has_closed(int(name), int(words[0]))))
+                    found.append(
+                        Slot(int(name), int(words[0]), words[1], self._has_closed(int(name), int(words[0])))
+                    )
         return sorted(found)
 
     def _mark(self, number: int, pid: int, kind: str) -> str:
@@ -163,7 +169,8 @@ class Spool(object):
         return int(text) if text.isdigit() and int(text) > 0 else default_max_active()
 
     def tend(self, bash: str, script: str, timeout: float = 0.0) -> int:
-        """Put back what dead slots had taken, wake and start slots as far as there is work. Returns how many were started.
+        """Put back what dead slots had taken, wake and start slots as far as there is work. Returns how many
+        were started.
 
         Somebody else being at it (the lock is held for longer than ``timeout``) is as good as done: 0.
         """
@@ -211,7 +218,11 @@ class Spool(object):
         if entry and claim.state == wire.C_NONE:
             _unlink(self.taken + "/" + name)
             return 0
-        if entry and claim.state == wire.C_STARTED and proc.is_job_process(claim.pid, claim.start, entry.token):
+        if (
+            entry
+            and claim.state == wire.C_STARTED
+            and proc.is_job_process(claim.pid, claim.start, entry.token)
+        ):
             return 1
         _unlink(self.queue + "/" + name)
         _unlink(self.taken + "/" + name)
@@ -253,7 +264,10 @@ class Spool(object):
                 _unlink(path)
 
     def _start_slot(self, number: int, bash: str, script: str, subreaper: object) -> None:
-        """Fork a slot. It is registered before the lock can be free again, since the child holds the lock until it execs."""
+        """Fork a slot.
+
+        It is registered before the lock can be free again, since the child holds the lock until it execs.
+        """
         pid = os.fork()
         if pid:
             _children.append(pid)
@@ -272,7 +286,7 @@ class Spool(object):
         os.chdir("/")
         os.umask(0o077)
         if subreaper is not None:
-            subreaper(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # type: ignore[operator]
+            subreaper(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         _default_signals()
         _only_null_files()
         os.execve(bash, [bash, script, self.folder, str(number), me.start], slot_environment())
@@ -293,7 +307,9 @@ def default_max_active() -> int:
 
 
 def slot_environment() -> "dict[str, str]":
-    """What a slot and so each job starts with: the user's login, and nothing of the call that happened to start it."""
+    """What a slot and so each job starts with: the user's login, and nothing of the call that happened to
+    start it.
+    """
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     kept.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
     kept[proc.SERVICE_VARIABLE] = "slot"

@@ -1,8 +1,8 @@
 """jobs-kill: many jobs, each with all of its processes.
 
-First a mark, so that nobody retries; then the token is revoked, if nothing has claimed it: such a job can never start. What has
-started is ended: through the queue for a batch system's job, once the queue lists it as ours; by ending.py for the
-processes of this machine, all jobs in one go.
+First a mark, so that nobody retries; then the token is revoked, if nothing has claimed it: such a job can
+never start. What has started is ended: through the queue for a batch system's job, once the queue lists it as
+ours; by ending.py for the processes of this machine, all jobs in one go.
 """
 
 from jobmgr_remote import evidence, fence, proc, runners, session, status, wire
@@ -53,11 +53,11 @@ def run(request: wire.Request, reply: object, host: object) -> None:
     _end_processes(kills, looker, request.options, reply)
     background.tend(host, request.options)
     looker.forget()
-    after = looker.look([kill.item for kill in kills], reply.progress)  # type: ignore[attr-defined]
+    after = looker.look([kill.item for kill in kills], reply.progress)
     for kill, one in zip(kills, after):
         result, text = kill.result()
         one = jobs_poll.with_files(kill.item, one, host)
-        reply.job(wire.Killed(one.job, one.token, result, text, one))  # type: ignore[attr-defined]
+        reply.job(wire.Killed(one.job, one.token, result, text, one))
 
 
 def _mark_and_revoke(kill: Kill, host: object) -> None:
@@ -72,11 +72,13 @@ def _mark_and_revoke(kill: Kill, host: object) -> None:
         return
     try:
         if not kill.finished:
-            fence.write_kill_mark(host.run_dir, kill.token, session.utc_now())  # type: ignore[attr-defined]
-        kill.revoked = before.claim == wire.C_REVOKED or fence.revoke(host.run_dir, kill.token)  # type: ignore[attr-defined]
+            fence.write_kill_mark(host.run_dir, kill.token, session.utc_now())
+        kill.revoked = before.claim == wire.C_REVOKED or fence.revoke(host.run_dir, kill.token)
     except OSError as error:
         kill.troubles.append(session.os_error_text(error))
-    kill.unknown = kill.revoked and not before.fenced and before.file.state != wire.FILE_OK and not before.native_id
+    kill.unknown = (
+        kill.revoked and not before.fenced and before.file.state != wire.FILE_OK and not before.native_id
+    )
 
 
 # --- through the queue -------------------------------------------------------------------------------
@@ -120,11 +122,13 @@ def _cancel_group(runner: object, group: "list[Kill]") -> None:
 
 
 def _end_processes(kills: "list[Kill]", looker: evidence.Looker, options: dict, reply: object) -> None:
-    """All jobs in one go; the tokens of jobs that could be revoked are looked for too, in case they are not alone."""
+    """All jobs in one go; the tokens of jobs that could be revoked are looked for too, in case they are not
+    alone.
+    """
     by_token = {}  # type: dict[str, Kill]
     targets = []
-    slots = {slot.pid: slot for slot in looker.spool.live_slots()}  # type: ignore[attr-defined]
-    left = [row for slot in slots.values() for row in looker.spool.orphans(slot)]  # type: ignore[attr-defined]
+    slots = {slot.pid: slot for slot in looker.spool.live_slots()}
+    left = [row for slot in slots.values() for row in looker.spool.orphans(slot)]
     for kill in kills:
         if evidence.runner_shares_status(kill.runner) or kill.before.file.state == wire.FILE_FOREIGN:
             continue
@@ -136,7 +140,7 @@ def _end_processes(kills: "list[Kill]", looker: evidence.Looker, options: dict, 
             targets.append(target)
     grace = options.get("grace")
     grace = GRACE if grace is None else max(0.0, min(float(grace), MAX_GRACE))
-    ending = Ending(targets, set(slots), reply.progress)  # type: ignore[attr-defined]
+    ending = Ending(targets, set(slots), reply.progress)
     for token, troubles in ending.run(grace).items():
         by_token[token].troubles.extend(troubles)
         by_token[token].ended = by_token[token].ended or token in ending.ended
@@ -154,9 +158,13 @@ def _target(kill: Kill, looker: evidence.Looker, slots: dict, left: list) -> "Ta
     elsewhere = looker.elsewhere(instance, hostname) if pid else ""
     if elsewhere == wire.P_OTHER_HOST:
         if not kill.finished:
-            kill.troubles.append("the job runs on %s, and this is %s" % (
-                hostname, looker.host.hostname,  # type: ignore[attr-defined]
-            ))
+            kill.troubles.append(
+                "the job runs on %s, and this is %s"
+                % (
+                    hostname,
+                    looker.host.hostname,
+                )
+            )
         return None
     if elsewhere or not proc.is_job_process(pid, start, kill.token):
         return Target(kill.token, 0, "", 0, left)

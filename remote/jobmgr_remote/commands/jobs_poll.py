@@ -1,7 +1,7 @@
 """jobs-poll: evidence about many jobs, at once or as soon as something has changed.
 
-With ``wait`` the answer comes when anything differs from what the request says was seen, and holds the jobs that changed, or
-nothing when the time is over; a caller that closes its side ends it at once.
+With ``wait`` the answer comes when anything differs from what the request says was seen, and holds the jobs
+that changed, or nothing when the time is over; a caller that closes its side ends it at once.
 """
 
 import os
@@ -15,15 +15,19 @@ FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.01, 0.5, 1.3
 PAUSE_PER_JOB = 0.00001
 #: How often processes, companions of the status files and the spool are looked at, in seconds.
 SLOW_LOOK = 1.0
-#: What changes within moments of the first change is told in the same answer: seconds per job watched, and at most.
+#: What changes within moments of the first change is told in the same answer: seconds per job watched, and at
+#: most.
 LINGER_PER_JOB, LINGER = 0.001, 0.25
 MAX_WAIT = 3600.0
 
 
 def run(request: wire.Request, reply: object, host: object) -> None:
-    """Answers with one wire.Evidence per job (see above). Jobs of a run directory that is not there get no answer."""
+    """Answers with one wire.Evidence per job (see above).
+
+    Jobs of a run directory that is not there get no answer.
+    """
     options = request.options
-    if host.run_state != session.RUN_OK:  # type: ignore[attr-defined]
+    if host.run_state != session.RUN_OK:
         return
     spool = background.tend(host, options) if options.get("tend", True) else background.spool_of(host)
     looker = evidence.Looker(host, spool)
@@ -42,25 +46,25 @@ def checked(items: "list[dict]", reply: object) -> "list[dict]":
         try:
             good.append(session.check_item(item))
         except ValueError as error:
-            reply.note("error", "item", str(error))  # type: ignore[attr-defined]
+            reply.note("error", "item", str(error))
     return good
 
 
 def answer(looker: evidence.Looker, items: "list[dict]", reply: object, host: object) -> None:
     """Look, revoke and list as the items ask, and reply."""
     items = [with_revocation(item, reply, host) for item in items]
-    found = looker.look(items, reply.progress)  # type: ignore[attr-defined]
+    found = looker.look(items, reply.progress)
     for item, one in zip(items, found):
-        reply.job(with_files(item, one, host))  # type: ignore[attr-defined]
+        reply.job(with_files(item, one, host))
 
 
 def with_revocation(item: dict, reply: object, host: object) -> dict:
     """Revoke the token if the item asks for it, before the looks."""
-    if item.get("revoke") and not host.stale:  # type: ignore[attr-defined]
+    if item.get("revoke") and not host.stale:
         try:
-            fence.revoke(host.run_dir, item["token"])  # type: ignore[attr-defined]
+            fence.revoke(host.run_dir, item["token"])
         except OSError as error:
-            reply.note("warning", "revoke", "%s: %s" % (item["job"], session.os_error_text(error)))  # type: ignore[attr-defined]
+            reply.note("warning", "revoke", "%s: %s" % (item["job"], session.os_error_text(error)))
     return item
 
 
@@ -68,11 +72,14 @@ def with_files(item: dict, one: wire.Evidence, host: object) -> wire.Evidence:
     """The list of what there is to bring home, once the job has ended and the item asks for it."""
     if not item.get("list_files") or status.EXIT not in one.file.facts:
         return one
-    return one._replace(files=listing.of_job(host.run_dir, item))  # type: ignore[attr-defined]
+    return one._replace(files=listing.of_job(host.run_dir, item))
 
 
 class Watch(object):
-    """Waits until something differs from what the caller has seen. Cheap for thousands of jobs: it compares sizes."""
+    """Waits until something differs from what the caller has seen.
+
+    Cheap for thousands of jobs: it compares sizes.
+    """
 
     def __init__(
         self, looker: evidence.Looker, items: "list[dict]", host: object, options: dict, reply: object
@@ -82,9 +89,7 @@ class Watch(object):
         self.host = host
         self.options = options
         self.reply = reply
-        self.paths = [
-            host.path(layout.job_file(item["job"], layout.STATUS_FILE)) for item in items  # type: ignore[attr-defined]
-        ]
+        self.paths = [host.path(layout.job_file(item["job"], layout.STATUS_FILE)) for item in items]
         self.sizes = [None] * len(items)  # type: list[int | None]
         self.facts = [None] * len(items)  # type: list[dict | None]
         self._slow_at = 0.0
@@ -97,9 +102,9 @@ class Watch(object):
         changed = self._look(slow=True)
         while not changed:
             now = time.monotonic()
-            if now >= deadline or self.host.stdin_ended(min(pause, deadline - now)):  # type: ignore[attr-defined]
+            if now >= deadline or self.host.stdin_ended(min(pause, deadline - now)):
                 return []
-            self.reply.progress()  # type: ignore[attr-defined]
+            self.reply.progress()
             pause = min(pause * GROWTH, LAST_PAUSE)
             changed = self._look(slow=time.monotonic() >= self._slow_at)
         if len(self.items) > len(changed):
@@ -118,7 +123,9 @@ class Watch(object):
         return changed
 
     def _size_differs(self, at: int) -> bool:
-        """Whether the main status file has another size than at the last full look (or than the caller has seen)."""
+        """Whether the main status file has another size than at the last full look (or than the caller has
+        seen).
+        """
         known = self.sizes[at]
         if known is None:
             return False
@@ -128,12 +135,16 @@ class Watch(object):
             return known != -1
 
     def _differs(self, at: int) -> bool:
-        """The full look, without the queue; from the second time on the file is parsed only if something points at it."""
+        """The full look, without the queue; from the second time on the file is parsed only if something
+        points at it.
+        """
         item = self.items[at]
         self.sizes[at] = _size(self.paths[at])
         facts = self.facts[at]
         if facts is not None and self.looker.status_size(item) == (item.get("seen_size") or 0):
-            if status.EXIT in facts or evidence.runner_shares_status(item.get("runner") or runners.BACKGROUND):
+            if status.EXIT in facts or evidence.runner_shares_status(
+                item.get("runner") or runners.BACKGROUND
+            ):
                 return False
             if self.looker.process(item, facts, fence.NO_CLAIM) not in evidence.NOT_THERE:
                 return False

@@ -1,7 +1,8 @@
 """jobs-submit: write the files of many jobs, make the intent durable once, give each job to its runner.
 
-The order is the fence (fence.py): files and job.status, then the journal with one sync for the batch, then the runners, then each
-native id as it comes. A request that comes again finds what is there: nothing is submitted twice.
+The order is the fence (fence.py): files and job.status, then the journal with one sync for the batch, then
+the runners, then each native id as it comes. A request that comes again finds what is there: nothing is
+submitted twice.
 """
 
 import os
@@ -34,13 +35,14 @@ class Batch(object):
         self.options = request.options
         self.reply = reply
         self.host = host
-        self.run_dir = host.run_dir  # type: ignore[attr-defined]
+        self.run_dir = host.run_dir
         self.now = session.utc_now()
         self.run = {"run_dir": self.run_dir, "suite": request.run.suite}
         self.dry = bool(self.options.get("dry_run"))
         self.settings = {
             "bash": proc.find_program("bash"),
-            "instance": host.instance, "hostname": host.hostname,  # type: ignore[attr-defined]
+            "instance": host.instance,
+            "hostname": host.hostname,
             "clock_ticks": os.sysconf("SC_CLK_TCK"),
         }
         if not self.settings["bash"]:
@@ -71,9 +73,16 @@ class Batch(object):
         return token in self._queued
 
     def answer(self, item: dict, result: str, native_id: str = "", text: str = "") -> None:
-        self.reply.job(wire.Submitted(  # type: ignore[attr-defined]
-            str(item.get("job", "")), str(item.get("token", "")), result, native_id, text, self.now,
-        ))
+        self.reply.job(
+            wire.Submitted(
+                str(item.get("job", "")),
+                str(item.get("token", "")),
+                result,
+                native_id,
+                text,
+                self.now,
+            )
+        )
 
     def folder(self, path: str) -> bool:
         """Have a folder; True if it was made now. Each is looked at once per call."""
@@ -86,7 +95,9 @@ class Batch(object):
     def batch_command(self) -> str:
         """The command by which this host shows that it has a batch system, or ""."""
         if self._batch_command is None:
-            self._batch_command = next((name for name in runners.BATCH_COMMANDS if proc.find_program(name)), "")
+            self._batch_command = next(
+                (name for name in runners.BATCH_COMMANDS if proc.find_program(name)), ""
+            )
         return self._batch_command
 
 
@@ -109,7 +120,7 @@ def run(request: wire.Request, reply: object, host: object) -> None:
 def _guarded(batch: Batch, item: dict, work: object) -> object:
     """Do something for one job; what goes wrong with it is that job's answer, and nobody else's."""
     try:
-        return work(batch, item)  # type: ignore[operator]
+        return work(batch, item)
     except Cannot as cannot:
         batch.answer(item, cannot.result, cannot.native_id, cannot.text)
     except ValueError as error:
@@ -128,10 +139,14 @@ def _checked(batch: Batch, item: dict) -> dict:
     session.check_item(item)
     name = item.get("runner") or ""
     if not name and batch.batch_command():
-        raise Cannot(wire.R_REFUSED, (
-            "this host has %s, and nobody chose a runner: the job would run on a login node; "
-            "choose one in platforms.yaml (runner: slurm, say, or runner: background)" % batch.batch_command()
-        ))
+        raise Cannot(
+            wire.R_REFUSED,
+            (
+                "this host has %s, and nobody chose a runner: the job would run on a login node; "
+                "choose one in platforms.yaml (runner: slurm, say, or runner: background)"
+                % batch.batch_command()
+            ),
+        )
     return dict(item, runner=name or runners.BACKGROUND)
 
 
@@ -140,9 +155,10 @@ def _text(batch: Batch, item: dict) -> str:
     runner = runners.get(item["runner"])
     settings = dict(
         batch.settings,
-        directives=runner.directives(dict(item, suite=batch.run["suite"])),  # type: ignore[attr-defined]
-        vacation_signals=runner.VACATION_SIGNALS,  # type: ignore[attr-defined]
-        native_variable=runner.ID_VARIABLE, index_variable=runner.INDEX_VARIABLE,  # type: ignore[attr-defined]
+        directives=runner.directives(dict(item, suite=batch.run["suite"])),
+        vacation_signals=runner.VACATION_SIGNALS,
+        native_variable=runner.ID_VARIABLE,
+        index_variable=runner.INDEX_VARIABLE,
     )
     return jobfile.render(item, batch.run, settings)
 
@@ -161,7 +177,7 @@ def _prepare_all(batch: Batch, items: "list[dict]") -> "list[dict]":
         if made is not None:
             ready.append(made)
             tokens.add(item["token"])
-        batch.reply.progress()  # type: ignore[attr-defined]
+        batch.reply.progress()
     return ready
 
 
@@ -209,7 +225,9 @@ def _is_there(batch: Batch, item: dict) -> bool:
     token = item["token"]
     claim = fence.read_claim(batch.run_dir, token)
     if claim.state == wire.C_REVOKED or fence.has_kill_mark(batch.run_dir, token):
-        raise Cannot(wire.R_REVOKED, "this job was revoked: it was killed or given up before it was submitted")
+        raise Cannot(
+            wire.R_REVOKED, "this job was revoked: it was killed or given up before it was submitted"
+        )
     native_id = fence.read_native_id(batch.run_dir, token)
     if native_id or claim.state == wire.C_STARTED:
         batch.answer(item, wire.R_ALREADY, native_id or claim.native_id or str(claim.pid or ""))
@@ -286,13 +304,22 @@ def _inputs(batch: Batch, item: dict) -> "list[tuple[str, str]]":
     if not item.get("inputs"):
         return []
     cycle, task, _ = layout.split_job_id(item["job"])
-    work_dir = batch.run_dir + "/" + layout.check_relative(item.get("work_dir") or layout.default_work_dir(cycle, task))
+    work_dir = (
+        batch.run_dir
+        + "/"
+        + layout.check_relative(item.get("work_dir") or layout.default_work_dir(cycle, task))
+    )
     pairs = []
     for source, target in item["inputs"]:
         name = target or os.path.basename(source.rstrip("/"))
         if name.endswith("/"):
             name += os.path.basename(source.rstrip("/"))
-        pairs.append((batch.run_dir + "/" + layout.check_relative(source), work_dir + "/" + layout.check_relative(name)))
+        pairs.append(
+            (
+                batch.run_dir + "/" + layout.check_relative(source),
+                work_dir + "/" + layout.check_relative(name),
+            )
+        )
     return pairs
 
 
@@ -332,7 +359,11 @@ def write_login(run_dir: str) -> str:
 
     rows = []
     for name in sorted(os.environ):
-        if not re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", name) or name in NOT_KEPT or name.startswith(NOT_OF_THE_LOGIN):
+        if (
+            not re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", name)
+            or name in NOT_KEPT
+            or name.startswith(NOT_OF_THE_LOGIN)
+        ):
             continue
         rows.append("export %s='%s'\n" % (name, os.environ[name].replace("'", "'\\''")))
     text = "".join(rows)
@@ -349,13 +380,22 @@ def _journal_all(batch: Batch, ready: "list[dict]") -> "list[dict]":
         return []
     me = proc.own()
     try:
-        fence.append_journal(batch.run_dir, [
-            fence.Entry(
-                item["token"], item["job"], item["runner"], time.time(), me.pid, me.start,
-                batch.settings["instance"], batch.settings["hostname"],
-            )
-            for item in ready
-        ])
+        fence.append_journal(
+            batch.run_dir,
+            [
+                fence.Entry(
+                    item["token"],
+                    item["job"],
+                    item["runner"],
+                    time.time(),
+                    me.pid,
+                    me.start,
+                    batch.settings["instance"],
+                    batch.settings["hostname"],
+                )
+                for item in ready
+            ],
+        )
     except OSError as error:
         for item in ready:
             batch.answer(item, wire.R_FAILED, "", session.os_error_text(error))
@@ -367,7 +407,10 @@ def _journal_all(batch: Batch, ready: "list[dict]") -> "list[dict]":
 
 
 def _submit_background(batch: Batch, ready: "list[dict]") -> None:
-    """Queue the jobs. Only what stands in the queue can start, so what does not has failed, whatever went wrong."""
+    """Queue the jobs.
+
+    Only what stands in the queue can start, so what does not has failed, whatever went wrong.
+    """
     if not ready:
         return
     from jobmgr_remote.runners import background
@@ -381,10 +424,12 @@ def _submit_background(batch: Batch, ready: "list[dict]") -> None:
         queued = background.spool_of(batch.host).content().by_token
         failed = {item["token"]: error for item in ready if item["token"] not in queued}
     if trouble and len(failed) < len(ready):
-        batch.reply.note("warning", "slots", "jobs are queued, but cannot be started now: " + trouble)  # type: ignore[attr-defined]
+        batch.reply.note("warning", "slots", "jobs are queued, but cannot be started now: " + trouble)
     for item in ready:
         error = failed.get(item["token"])
-        batch.answer(item, *((wire.R_FAILED, "", session.os_error_text(error)) if error else (wire.R_SUBMITTED,)))
+        batch.answer(
+            item, *((wire.R_FAILED, "", session.os_error_text(error)) if error else (wire.R_SUBMITTED,))
+        )
 
 
 def _submit_batch(batch: Batch, ready: "list[dict]") -> None:
@@ -414,15 +459,19 @@ def _submit_one(batch: Batch, item: dict, full: "list[str]") -> "tuple[str, str,
     folder = batch.run_dir + "/" + layout.job_dir(item["job"])
     files = [folder + "/" + name for name in (layout.JOB_FILE, layout.OUT_FILE, layout.ERR_FILE)]
     try:
-        call = runner.submit_call(dict(item, suite=batch.run["suite"]), *files)  # type: ignore[attr-defined]
-        outcome = runner.parse_submit(*proc.run_call(call, runner.TIMEOUT))  # type: ignore[attr-defined]
+        call = runner.submit_call(dict(item, suite=batch.run["suite"]), *files)
+        outcome = runner.parse_submit(*proc.run_call(call, runner.TIMEOUT))
     except ValueError as error:
         return wire.R_FAILED, "", str(error)
     if outcome.state == base.SUBMITTED:
         try:
             fence.write_native_id(batch.run_dir, item["token"], outcome.native_id)
         except OSError as error:
-            return wire.R_SUBMITTED, outcome.native_id, "its id could not be recorded here: " + session.os_error_text(error)
+            return (
+                wire.R_SUBMITTED,
+                outcome.native_id,
+                "its id could not be recorded here: " + session.os_error_text(error),
+            )
         return wire.R_SUBMITTED, outcome.native_id, ""
     if outcome.state == base.LIMIT:
         full.append(outcome.text)

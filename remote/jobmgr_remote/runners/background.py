@@ -1,9 +1,10 @@
 """background (``runner: background``): processes of this machine, without a batch system.
 
-Jobs wait in the user's spool on the host, and at most ``max_active`` of them run at once (default: twice the number of
-processors), over all runs of the user on that machine. They outlive the connection and need nothing resident: the
-slots that run them end with the last job. Portable keys (``memory``, ``cpus_per_task``, ...) are shown to the job in its environment
-and not enforced; the time limit is. ``directives`` do not exist here and are refused.
+Jobs wait in the user's spool on the host, and at most ``max_active`` of them run at once (default: twice the
+number of processors), over all runs of the user on that machine. They outlive the connection and need nothing
+resident: the slots that run them end with the last job. Portable keys (``memory``, ``cpus_per_task``, ...)
+are shown to the job in its environment and not enforced; the time limit is. ``directives`` do not exist here
+and are refused.
 
 Native id: the process id of the job's wrapper, once it runs.
 """
@@ -35,7 +36,7 @@ def directives(job: dict) -> "list[str]":
 
 def spool_of(host: object) -> Spool:
     """The spool of this user on this machine."""
-    return Spool(host.home, host.hostname, host.instance)  # type: ignore[attr-defined]
+    return Spool(host.home, host.hostname, host.instance)
 
 
 def slot_script() -> str:

@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,12 @@ class Host:
     def start(self, verb: str, **more: Any) -> subprocess.Popen[bytes]:
         """The process, nothing sent to it yet."""
         return subprocess.Popen(
-            [self.python, "-I", "-S", str(PACKAGE), verb], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, env=self.env, **more,
+            [self.python, "-I", "-S", str(PACKAGE), verb],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.env,
+            **more,
         )
 
     def request(
@@ -72,7 +76,11 @@ class Host:
         return wire.encode_request(verb, run or self.run, options, list(items))
 
     def call(
-        self, verb: str, items: Iterable[dict[str, Any]] = (), run: wire.Run | None = None, hold: bool = False,
+        self,
+        verb: str,
+        items: Iterable[dict[str, Any]] = (),
+        run: wire.Run | None = None,
+        hold: bool = False,
         **options: Any,
     ) -> Answer:
         """One call to its end; ``hold`` keeps stdin open until the reply has ended."""
@@ -81,7 +89,9 @@ class Host:
         if not hold:
             out, err = process.communicate(data, timeout=100)
             return Answer(verb, process.returncode, out, err)
-        assert process.stdin and process.stdout and process.stderr
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
         with process:
             process.stdin.write(data)
             process.stdin.flush()
@@ -91,7 +101,11 @@ class Host:
 
     def job(self, script: str = "true", task: str = "t", number: int = 1, **more: Any) -> dict[str, Any]:
         return {
-            "job": f"1/{task}/{number:02d}", "token": str(uuid.uuid4()), "runner": "background", "script": script, **more,
+            "job": f"1/{task}/{number:02d}",
+            "token": str(uuid.uuid4()),
+            "runner": "background",
+            "script": script,
+            **more,
         }
 
     def submit(self, *items: dict[str, Any], **options: Any) -> list[wire.Submitted]:
@@ -141,7 +155,9 @@ class Host:
         for name in os.listdir("/proc"):
             if name.isdigit() and int(name) != os.getpid():
                 data = proc.environment(int(name)) or b""
-                if proc.variable(data, "HOME") == str(self.home) and proc.is_alive(int(name), _start(int(name))):
+                if proc.variable(data, "HOME") == str(self.home) and proc.is_alive(
+                    int(name), _start(int(name))
+                ):
                     found.append(int(name))
         return found
 
@@ -155,10 +171,8 @@ class Host:
             if not left:
                 return
             for pid in left:
-                try:
+                with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             time.sleep(0.02)
         raise AssertionError(f"still there: {left}")
 
