@@ -385,7 +385,7 @@ def _ssh_option(text: str) -> str:
 def target(value: object) -> str:
     """A host as ssh knows it: a name, an alias, USER@HOST, or an address."""
     text = line(value)
-    if not re.fullmatch(r"[A-Za-z0-9_\[][A-Za-z0-9_.:@%\[\]-]*", text):
+    if not re.fullmatch(r"[A-Za-z0-9_\[][A-Za-z0-9_.:@%+\[\]-]*", text):
         raise Wrong(f"bad host {found(text)}: a name, an alias, USER@HOST or an address")
     return text
 

@@ -64,6 +64,7 @@ class _Check:
     found: list[Problem] = field(default_factory=list)
     broken: set[Path] = field(default_factory=set)
     excused: set[str] = field(default_factory=set)
+    asked: dict[str, str | None] = field(default_factory=dict)
 
     def note(self, path: Path, text: str) -> None:
         line, key = yaml_tree.line_of(self.root, path), yaml_tree.dotted(self.root, path)
@@ -135,7 +136,9 @@ class _Check:
         if model.parameters and model.parameter_file:
             self.note((*path, "parameter_file"), "there are parameters too; write one of them")
         if model.platform is not None and self.known_platforms is not None:
-            text = self.known_platforms(model.platform)
+            if model.platform not in self.asked:
+                self.asked[model.platform] = self.known_platforms(model.platform)
+            text = self.asked[model.platform]
             if text is not None:
                 self.note((*path, "platform"), text)
         for event in model.events or ():

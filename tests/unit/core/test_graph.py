@@ -151,6 +151,13 @@ def test_after_a_success_the_failure_branch_and_what_follows_it_cannot_run():
     assert not graph.can_still_run("after", waiting, progress)
 
 
+def test_what_waits_for_a_task_that_was_started_by_hand_can_still_run():
+    graph = Graph({"a": None, "rescue": a("a", "failed"), "after": a("rescue")})
+    progress = made(a={"succeeded"})
+    assert graph.unreachable(["after"], progress) == frozenset()  # rescue is not waiting: it runs
+    assert graph.unreachable(["rescue", "after"], progress) == {"rescue", "after"}
+
+
 def test_an_event_that_an_ended_task_did_not_announce_never_comes():
     graph = Graph({"a": None, "x": a("a", "data_ready")})
     assert graph.unreachable(["x"], Progress({"a": {"started"}})) == frozenset()

@@ -200,6 +200,15 @@ def test_members_may_wait_for_one_another(write):
     load_suite(write("tasks: {s: {script: x, parameters: {m: 1..2}}}\ngraph: s<m=1> => s<m=2>\n"))
 
 
+def test_each_platform_is_asked_about_once(write):
+    asked = []
+    load_suite(
+        write("defaults: {platform: a+b, script: x}\ntasks: {a: {platform: a+b}, b: {platform: c}}"),
+        asked.append,
+    )
+    assert asked == ["a+b", "c"]
+
+
 def test_a_script_file_without_shebang_is_refused(write):
     (complaint,) = complaints(write("tasks: {a: {script_file: x.sh}}", x__sh="echo\n"))
     assert complaint.startswith("suite.yaml:1: tasks.a.script_file: x.sh does not begin with '#!'")
