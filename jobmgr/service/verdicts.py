@@ -126,6 +126,7 @@ def change_of(
         attempts=facts.attempts,
         lost=facts.lost,
         superseded=facts.superseded,
+        tries=job.tries + (kind == "submit"),
         find=any(isinstance(a, Find) for a in actions),
         revoke=any(isinstance(a, Revoke) for a in actions),
         resend=any(isinstance(a, Resend) for a in actions),

@@ -384,7 +384,7 @@ def _take(db: Any, submit: NewSubmit, now: float, token: str) -> int | None:
     state = State.SUBMITTING.value
     cursor = db.execute(
         "INSERT INTO jobs (cycle, task, submit, token, platform, host, transport, runner, state, changed,"
-        " instance, tries, submit_time, next_poll) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)",
+        " instance, submit_time, next_poll) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             submit.cycle,
             submit.task,

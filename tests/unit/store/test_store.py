@@ -157,7 +157,7 @@ def test_outputs_are_reached_once_and_mark_the_instance(store: Store) -> None:
 
 def test_a_taken_job_is_an_intent(store: Store) -> None:
     a, b = made(store, "a", "b")
-    assert (a.id, a.state, a.host, a.runner, a.tries) == ("1/a/01", S.SUBMITTING, "login1", "slurm", 1)
+    assert (a.id, a.state, a.host, a.runner, a.tries) == ("1/a/01", S.SUBMITTING, "login1", "slurm", 0)
     assert a.next_poll == NOW + FIRST_LOOK
     assert is_token(a.token)
     assert a.token != b.token
