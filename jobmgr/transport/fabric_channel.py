@@ -75,7 +75,9 @@ class ChannelRun:
             else:
                 self._written.set()
             self._read_all()
-            return Completed(self._exit_code(), b"".join(self._out), bytes(self._err[-STDERR_LIMIT:]))
+            code = self._exit_code()
+            _close(self._channel)  # now: the host counts the session until it hears of this
+            return Completed(code, b"".join(self._out), bytes(self._err[-STDERR_LIMIT:]))
         finally:
             self._close()
 
@@ -191,4 +193,9 @@ class ChannelRun:
         if self._channel.closed:
             self._channel.close()
         else:
-            threading.Thread(target=self._channel.close, name="close-channel", daemon=True).start()
+            threading.Thread(target=_close, args=(self._channel,), name="close-channel", daemon=True).start()
+
+
+def _close(channel: Any) -> None:
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        channel.close()

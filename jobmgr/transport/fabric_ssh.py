@@ -33,10 +33,10 @@ from jobmgr.transport.control_socket import default_control_dir
 from jobmgr.transport.environment import for_ssh
 from jobmgr.transport.fabric_auth import KnownHostsPolicy, Login, order_host_keys, refuse_unsupported
 from jobmgr.transport.fabric_channel import ChannelRun, Ended, watch_signals
-from jobmgr.transport.pace import wait_for_turn
+from jobmgr.transport.pace import wait_for_turns
 from jobmgr.transport.private_dir import private_directory
 from jobmgr.transport.pump import Silence
-from jobmgr.transport.sessions import NoSession, Patience, SessionGate
+from jobmgr.transport.sessions import NoSession, Patience, SessionGate, SessionRefused
 from jobmgr.transport.ssh_settings import (
     SshOptions,
     SshSettings,
@@ -66,7 +66,6 @@ class FabricSSH:
         self._options = options or SshOptions()
         self._lock = threading.Lock()
         self._gate = SessionGate()
-        self._settings: SshSettings | None = None
         self._connection: _Connection | None = None
         self._suspect = False
 
@@ -82,9 +81,7 @@ class FabricSSH:
                 self._suspect = False
                 return connection
             self._drop()
-            if self._settings is None:
-                self._settings = read_settings(self.host, self._options)
-            self._connection = _open(self._settings, self._options)
+            self._connection = _open(read_settings(self.host, self._options), self._options)
             self._suspect = False
             return self._connection
 
@@ -115,7 +112,7 @@ class FabricSSH:
                 with self._gate.session(patience.left()):
                     try:
                         channel = connection.session(min(self._options.connect_timeout, idle_timeout))
-                    except paramiko.ChannelException:  # MaxSessions; nothing was sent
+                    except SessionRefused:  # MaxSessions; nothing was sent
                         self._gate.refused()
                     else:
                         run = ChannelRun(channel, hold, idle_timeout, on_chunk)
@@ -165,8 +162,7 @@ class FabricSSH:
             *("-oServerAliveInterval=15", "-oServerAliveCountMax=3"),
             f"-oConnectTimeout={seconds(self._options.connect_timeout)}",
             *self._options.argv(),
-            "--",
-            self.host,
+            *(self.host, "--"),
         ]
 
 
@@ -185,24 +181,25 @@ class _Connection:
         if not suspect:
             return True
         try:
-            self._fabric.transport.open_session(timeout=PROBE_TIMEOUT).close()
-        except paramiko.ChannelException:  # it did answer
+            self.session(PROBE_TIMEOUT).close()
+        except SessionRefused:  # it did answer
             return True
         except (paramiko.SSHException, EOFError, OSError):
             return False
         return True
 
     def session(self, timeout: float) -> Any:
-        """A new channel. Raises TimeoutError, ChannelException (refused) or SSHException (broken)."""
+        """A new channel. Raises TimeoutError, SessionRefused or SSHException (broken)."""
         transport = self._fabric.transport
         try:
             return transport.open_session(timeout=timeout)
-        except paramiko.ChannelException:
-            raise
         except (paramiko.SSHException, EOFError, OSError) as exc:
-            if transport.is_active():
+            if not transport.is_active():
+                raise paramiko.SSHException(str(exc) or "the host hung up") from exc
+            if "Timeout" in str(exc):
                 raise TimeoutError from exc
-            raise paramiko.SSHException(str(exc) or "the host hung up") from exc
+            # Threads share paramiko's one place for the reason: it need not be a ChannelException here.
+            raise SessionRefused from exc
 
     def close(self) -> None:
         if self._pid == os.getpid():
@@ -257,7 +254,7 @@ def _open(settings: SshSettings, options: SshOptions) -> _Connection:
     """A new connection, verified and logged in. Raises ConnectError or a subclass."""
     refuse_unsupported(settings, why_openssh(settings))
     directory = private_directory(options.control_dir or default_control_dir())
-    wait_for_turn(directory, f"{settings.hostname}:{settings.port}")
+    wait_for_turns(directory, settings)
     argv = proxy_argv(settings, options)
     if argv is None:
         return _log_in(settings, options, _tcp(settings, options), None)

@@ -35,7 +35,7 @@ from jobmgr.transport.base import Completed, Hold, OnChunk
 from jobmgr.transport.control_socket import ControlPaths, control_paths
 from jobmgr.transport.environment import for_ssh, scrubbed
 from jobmgr.transport.identity import read_identity
-from jobmgr.transport.pace import wait_for_turn
+from jobmgr.transport.pace import wait_for_turns
 from jobmgr.transport.pump import Silence, close_pipes, pump
 from jobmgr.transport.sessions import NoSession, Patience, SessionGate, SessionRefused
 from jobmgr.transport.ssh_settings import SshOptions, SshSettings, proxy_argv, read_settings, seconds
@@ -104,8 +104,7 @@ def worker_argv(host: str, path: str, log: str | None = None) -> list[str]:
         *("-F", "/dev/null", *(("-E", log) if log else ())),
         *ALWAYS,
         *("-S", _socket_argument(path), "-oControlMaster=no", "-oProxyCommand=false", "-oLogLevel=ERROR"),
-        "--",
-        host,
+        *(host, "--"),  # ssh looks for options behind the host too (which checked_host has seen)
     ]
 
 
@@ -132,8 +131,12 @@ class OpenSSH:
                 return
             if self._survives_probe(paths):
                 return
-            wait_for_turn(os.path.dirname(paths.socket), f"{settings.hostname}:{settings.port}")
-            _start_master(settings, self._options, paths)
+            wait_for_turns(os.path.dirname(paths.socket), settings)
+            try:
+                _start_master(settings, self._options, paths)
+            except ConnectError:
+                self._resolved = None  # the person who mends it may change the configuration
+                raise
 
     def _resolve(self) -> tuple[SshSettings, ControlPaths]:
         with self._resolving:

@@ -14,6 +14,8 @@ import os
 import time
 from collections.abc import Sequence
 
+from jobmgr.transport.ssh_settings import SshSettings
+
 PER_SECOND = 8
 
 
@@ -25,6 +27,13 @@ def reserve(latest: Sequence[float], now: float) -> tuple[tuple[float, ...], flo
     usable = sorted(stamp for stamp in latest if stamp <= now + 3600)[-PER_SECOND:]
     start = now if len(usable) < PER_SECOND else max(now, usable[0] + 1.0)
     return (*usable[-(PER_SECOND - 1) :], start), start
+
+
+def wait_for_turns(directory: str, settings: SshSettings) -> None:
+    """Wait until a connection by these settings is due: at its first gateway, and at the host itself."""
+    if settings.proxy_jump:
+        wait_for_turn(directory, settings.proxy_jump.split(",")[0])
+    wait_for_turn(directory, f"{settings.hostname}:{settings.port}")
 
 
 def wait_for_turn(directory: str, sshd: str) -> None:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from jobmgr.errors import AuthenticationError, ConnectError, HostKeyError, UnsupportedError
 from jobmgr.transport.base import Completed, Hold, OnChunk, Transport
+
+Result = TypeVar("Result")
 
 HOPELESS = (AuthenticationError, HostKeyError, UnsupportedError)
 
@@ -48,15 +51,7 @@ class Retrying:
         self._chance = chance
 
     def connect(self) -> None:
-        for attempt in range(self._attempts):
-            try:
-                return self.inner.connect()
-            except HOPELESS:
-                raise
-            except ConnectError:
-                if attempt + 1 >= self._attempts:
-                    raise
-            self._sleep(delay(attempt, self._first, self._cap, self._chance()))
+        self._repeat(self.inner.connect)
 
     def run(
         self,
@@ -66,8 +61,18 @@ class Retrying:
         idle_timeout: float = 60.0,
         on_chunk: OnChunk | None = None,
     ) -> Completed:
-        self.connect()
-        return self.inner.run(command, stdin, hold, idle_timeout, on_chunk)
+        """A ConnectError says that nothing was sent: then, and only then, the command is tried again."""
+        return self._repeat(lambda: self.inner.run(command, stdin, hold, idle_timeout, on_chunk))
+
+    def _repeat(self, act: Callable[[], Result]) -> Result:
+        for attempt in range(self._attempts - 1):
+            try:
+                return act()
+            except HOPELESS:
+                raise
+            except ConnectError:
+                self._sleep(delay(attempt, self._first, self._cap, self._chance()))
+        return act()
 
     def rsync_shell(self) -> list[str] | None:
         return self.inner.rsync_shell()

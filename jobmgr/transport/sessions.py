@@ -1,7 +1,8 @@
 """How many sessions one connection may carry at a time.
 
 sshd's own limit is ``MaxSessions`` (10 by default, and sites lower it); jobmgr stays below with 8
-and goes down when a host refuses a session.
+and goes down when a host refuses a session. A refusal can be a moment's (sshd counts a session that has
+ended until it gets round to it), so the limit comes back, one by one.
 """
 
 from __future__ import annotations
@@ -22,12 +23,18 @@ class SessionRefused(Exception):
     """The host (or the master) would not open one more session; nothing was sent."""
 
 
+CALM = 20
+"""So many sessions without a refusal, and one more is tried at a time."""
+
+
 class SessionGate:
     """Counts the open sessions of one connection; thread-safe."""
 
     def __init__(self, limit: int = SESSIONS_PER_CONNECTION) -> None:
+        self._highest = limit
         self.limit = limit
         self.open = 0
+        self._calm = 0
         self._changed = threading.Condition()
 
     @contextmanager
@@ -39,7 +46,11 @@ class SessionGate:
         finally:
             with self._changed:
                 self.open -= 1
-                self._changed.notify()
+                self._calm += 1
+                if self._calm >= CALM:
+                    self._calm = 0
+                    self.limit = min(self._highest, self.limit + 1)
+                self._changed.notify_all()
 
     def _enter(self, timeout: float) -> None:
         with self._changed:
@@ -50,6 +61,7 @@ class SessionGate:
     def refused(self) -> None:
         """The host refused one session of those that are open now: ask for fewer from here on."""
         with self._changed:
+            self._calm = 0
             self.limit = max(1, min(self.limit, self.open - 1))
 
 

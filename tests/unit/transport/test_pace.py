@@ -22,7 +22,7 @@ from jobmgr.transport.base import Completed, Hold, OnChunk
 from jobmgr.transport.environment import for_ssh, scrubbed
 from jobmgr.transport.pace import PER_SECOND, reserve, wait_for_turn
 from jobmgr.transport.retrying import Retrying, delay
-from jobmgr.transport.sessions import NoSession, Patience, SessionGate
+from jobmgr.transport.sessions import CALM, NoSession, Patience, SessionGate
 
 times = st.floats(min_value=0, max_value=1e6)
 
@@ -133,6 +133,27 @@ def test_a_request_that_may_have_arrived_is_not_repeated() -> None:
     assert flaky.runs == 1
 
 
+class NotSentOnce(Flaky):
+    def run(
+        self,
+        command: str,
+        stdin: bytes = b"",
+        hold: Hold | None = None,
+        idle_timeout: float = 60.0,
+        on_chunk: OnChunk | None = None,
+    ) -> Completed:
+        self.runs += 1
+        if self.runs == 1:
+            raise ConnectTimeout("no session was opened")
+        return Completed(0, stdin, b"")
+
+
+def test_a_request_that_was_certainly_not_sent_is_repeated() -> None:
+    flaky = NotSentOnce()
+    assert Retrying(flaky, sleep=lambda _: None).run("x", b"in").stdout == b"in"
+    assert flaky.runs == 2
+
+
 def test_the_rest_is_handed_through() -> None:
     flaky = Flaky()
     patient = Retrying(flaky)
@@ -178,6 +199,17 @@ def test_a_refusal_lowers_the_limit_but_never_below_one() -> None:
         gate.refused()
         gate.refused()
     assert gate.limit == 1
+
+
+def test_the_limit_comes_back_after_a_calm() -> None:
+    gate = SessionGate(2)
+    with gate.session(0), gate.session(0):
+        gate.refused()
+    assert gate.limit == 1
+    for _ in range(2 * CALM):
+        with gate.session(0):
+            pass
+    assert gate.limit == 2
 
 
 def test_patience_ends() -> None:
