@@ -85,7 +85,9 @@ _GLOBAL = {
         "accounting=true reporting=false flush_time=00:00:01 joblog=false sharelog=00:00:00 "
         "accounting_flush_time=00:00:00"
     ),
-    "load_report_time": "00:00:02", "min_uid": "0", "min_gid": "0",
+    "load_report_time": "00:00:02",
+    "min_uid": "0",
+    "min_gid": "0",
 }
 _MASTER_PORT = 6444
 
@@ -108,8 +110,16 @@ class GridEngine:
         root = "/var/lib/gridengine"
         if not self._made:
             self._root(_PREPARE)
-            self.head.run(["/usr/share/gridengine/scripts/init_cluster", root, "default",
-                           "/var/spool/gridengine/spooldb", "sgeadmin"], user="sgeadmin")
+            self.head.run(
+                [
+                    "/usr/share/gridengine/scripts/init_cluster",
+                    root,
+                    "default",
+                    "/var/spool/gridengine/spooldb",
+                    "sgeadmin",
+                ],
+                user="sgeadmin",
+            )
             self._prepare(self.head)
         self.start_queue()
         if not self._made:

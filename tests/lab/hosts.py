@@ -23,11 +23,26 @@ HERE = Path(__file__).parent
 USER = "ada"
 UID = 20001
 BATCH_COMMANDS = (
-    "sbatch", "squeue", "scancel", "sacct", "sinfo", "qsub", "qstat", "qdel", "qacct", "at", "atq", "atrm",
+    "sbatch",
+    "squeue",
+    "scancel",
+    "sacct",
+    "sinfo",
+    "qsub",
+    "qstat",
+    "qdel",
+    "qacct",
+    "at",
+    "atq",
+    "atrm",
 )
 # What of /var a host has for itself; /srv is free for whatever else must outlive a reboot.
 _VAR = (
-    "lib/munge", "lib/gridengine", "log/munge", "spool/gridengine", "spool/cron",
+    "lib/munge",
+    "lib/gridengine",
+    "log/munge",
+    "spool/gridengine",
+    "spool/cron",
 )
 
 
@@ -83,7 +98,10 @@ class Lab:
         raise RuntimeError("no bridge could be made for the lab (is this root, with its own network?)")
 
     def host(
-        self, name: str, home: Path | None = None, hide: Sequence[str] = (),
+        self,
+        name: str,
+        home: Path | None = None,
+        hide: Sequence[str] = (),
         prepare: Callable[[Host], None] | None = None,
     ) -> Host:
         """Start one more host. ``home``: a folder shared with another host; ``hide``: commands it shall lack.
@@ -157,7 +175,8 @@ class Host:
         (self.state / "sshd_config").write_text(
             f"HostKey {self.lab.host_key}\nUsePAM yes\nUseDNS no\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nPidFile /run/sshd.pid\nSubsystem sftp internal-sftp\n"
-            f"StrictModes no\nAuthorizedKeysFile {self.lab.key}.pub\n", encoding="ascii",
+            f"StrictModes no\nAuthorizedKeysFile {self.lab.key}.pub\n",
+            encoding="ascii",
         )
         self.ssh_config = self.state / "ssh_config"
         known = self.state / "known_hosts"
@@ -166,7 +185,8 @@ class Host:
         self.ssh_config.write_text(
             f"Host {self.name}\n  HostName {self.address}\n  HostKeyAlias {self.name}\n  User {USER}\n"
             f"  IdentityFile {self.lab.key}\n  IdentitiesOnly yes\n  UserKnownHostsFile {known}\n"
-            "  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n", encoding="ascii",
+            "  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n",
+            encoding="ascii",
         )
         self.new_boot_id()
 
@@ -183,9 +203,24 @@ class Host:
         """Bring the host up: namespaces, network, sshd, then what was registered by ``at_boot``."""
         with open(self.state / "console", "ab") as console:
             self._process = subprocess.Popen(
-                ["unshare", "--mount", "--pid", "--uts", "--ipc", "--net", "--fork", "--kill-child",
-                 str(HERE / "init.sh"), str(self.state), self.name, f"{self.address}/24"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=console, text=True,
+                [
+                    "unshare",
+                    "--mount",
+                    "--pid",
+                    "--uts",
+                    "--ipc",
+                    "--net",
+                    "--fork",
+                    "--kill-child",
+                    str(HERE / "init.sh"),
+                    str(self.state),
+                    self.name,
+                    f"{self.address}/24",
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=console,
+                text=True,
                 start_new_session=True,
                 env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
             )
@@ -239,19 +274,32 @@ class Host:
         """The command line that runs ``argv`` inside the host from outside."""
         inside = ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "--", "/usr/bin/env", "-i"]
         home = "/root" if user in (None, "root") else f"/home/{user}"
-        inside += [f"HOME={home}", "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL=C.UTF-8",
-                   f"USER={user or 'root'}", f"LOGNAME={user or 'root'}"]
+        inside += [
+            f"HOME={home}",
+            "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "LC_ALL=C.UTF-8",
+            f"USER={user or 'root'}",
+            f"LOGNAME={user or 'root'}",
+        ]
         if user not in (None, "root"):
             inside += ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
         return [*inside, "/bin/sh", "-c", 'cd; exec "$@"', "sh", *argv]
 
     def run(
-        self, argv: Sequence[str], user: str | None = USER, input: str = "", check: bool = True,
+        self,
+        argv: Sequence[str],
+        user: str | None = USER,
+        input: str = "",
+        check: bool = True,
         timeout: float = 60.0,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the host; text in and out. CalledProcessError shows its stderr if ``check``."""
         done = subprocess.run(
-            self.argv(argv, user), input=input, capture_output=True, text=True, errors="replace",
+            self.argv(argv, user),
+            input=input,
+            capture_output=True,
+            text=True,
+            errors="replace",
             timeout=timeout,
         )
         if check and done.returncode:

@@ -75,7 +75,9 @@ _GRANTS = (
     "grant all on slurm_acct_db.* to slurm@localhost",
 )
 _ASSOCIATIONS = (
-    ("cluster", "lab"), ("account", "science", "cluster=lab"), ("user", "ada", "account=science"),
+    ("cluster", "lab"),
+    ("account", "science", "cluster=lab"),
+    ("user", "ada", "account=science"),
 )
 _DBD = """\
 AuthType=auth/munge
@@ -95,7 +97,11 @@ class SlurmCluster:
     """``head`` is where jobs are submitted; ``nodes`` are all hosts, head first."""
 
     def __init__(
-        self, lab: Lab, accounting: bool = False, nodes: int = 2, min_job_age: int = 300,
+        self,
+        lab: Lab,
+        accounting: bool = False,
+        nodes: int = 2,
+        min_job_age: int = 300,
         max_jobs: int = 10000,
     ) -> None:
         self.lab = lab
@@ -105,8 +111,10 @@ class SlurmCluster:
         self._munge_key = secrets.token_bytes(128)
         names = ["head", *(f"node{number}" for number in range(1, nodes))]
         self._conf = _CONF.format(
-            nodes=",".join(names), accounting=_ACCOUNTING if accounting else _NO_ACCOUNTING,
-            min_job_age=min_job_age, max_jobs=max_jobs,
+            nodes=",".join(names),
+            accounting=_ACCOUNTING if accounting else _NO_ACCOUNTING,
+            min_job_age=min_job_age,
+            max_jobs=max_jobs,
         )
         self.nodes = [lab.host(name, home=home, prepare=self._prepare) for name in names]
         self.head = self.nodes[0]
@@ -141,8 +149,16 @@ class SlurmCluster:
         host.run(["sh", "-c", _PREPARE_SQL], user=None)
         fresh = host.run(["test", "-d", "/srv/mysql/mysql"], user=None, check=False).returncode != 0
         if fresh:
-            host.run(["mariadb-install-db", "--user=mysql", "--datadir=/srv/mysql",
-                      "--auth-root-authentication-method=normal", "--skip-test-db"], user=None)
+            host.run(
+                [
+                    "mariadb-install-db",
+                    "--user=mysql",
+                    "--datadir=/srv/mysql",
+                    "--auth-root-authentication-method=normal",
+                    "--skip-test-db",
+                ],
+                user=None,
+            )
         host.daemon(["sh", "-c", _SQL])
         wait_until(lambda: self._sql(host, "select 1").returncode == 0, "mariadb answers")
         if fresh:

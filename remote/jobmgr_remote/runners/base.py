@@ -197,7 +197,7 @@ def job_name(job: dict) -> str:
     """The name that the user gave, or ``TASK.CYCLE[.SUITE]``."""
     named = job.get("resources", {}).get("job_name")
     if named:
-        return str(named)
+        return one_line(named)
     cycle, task = ([*str(job.get("job", "")).split("/"), "", ""])[:2]
     return ".".join(part for part in (task, cycle, str(job.get("suite") or "")) if part)
 

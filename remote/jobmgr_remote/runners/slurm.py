@@ -46,7 +46,7 @@ ID_VARIABLE = "SLURM_JOB_ID"
 INDEX_VARIABLE = "SLURM_ARRAY_TASK_ID"
 TIMEOUT = 60.0
 # One argument may be 128 KiB long; an id with its comma is at most 20 characters.
-MAX_IDS = 5000
+MAX_IDS = 4000
 
 _WAITING = frozenset((
     "PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD",
