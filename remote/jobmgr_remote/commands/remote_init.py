@@ -256,13 +256,13 @@ def read_tar(items: "list[dict]") -> "list[tuple[str, bytes]]":
 
     Raises Refused for anything unsafe.
     """
-    import binascii
+    import base64
 
     pieces = []
     for item in items:
         piece = item.get("tar")
         try:
-            pieces.append(binascii.a2b_base64(piece))
+            pieces.append(base64.b64decode(piece, validate=True))
         except (ValueError, TypeError):
             raise Refused(wire.E_USAGE, "an item without a piece of a tar")
     data = b"".join(pieces)
