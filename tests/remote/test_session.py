@@ -1,0 +1,265 @@
+"""What all verbs have in common: hello, checks, owner and epoch, errors, the end of the reply."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from host_side import Host, host_in
+from jobmgr_remote import layout, session, wire
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    with host_in(tmp_path / "home") as one:
+        yield one
+
+
+def serve(verb: str, data: bytes) -> tuple[int, list[tuple[str, object]]]:
+    out = io.BytesIO()
+    code = session.serve(verb, io.BytesIO(data), out)
+    return code, wire.ReplyReader(verb).feed(out.getvalue())
+
+
+def error_of(records: list[tuple[str, object]]) -> wire.Error:
+    (error,) = (value for kind, value in records if kind == wire.ERROR)
+    assert isinstance(error, wire.Error)
+    assert records[-1][0] == wire.END
+    return error
+
+
+def test_hello_comes_first_and_tells_who_where_and_when(host: Host) -> None:
+    before = time.time()
+    answer = host.call(wire.JOBS_POLL)
+    assert answer.records[0][0] == wire.HELLO
+    assert answer.hello.run_dir == str(host.run_dir)
+    assert answer.hello.run_state == session.RUN_OK
+    assert answer.hello.hostname == os.uname()[1]
+    assert before <= answer.hello.time <= time.time()
+    assert answer.ended
+    assert answer.code == 0
+
+
+def test_another_wire_version_is_refused_with_the_fix(host: Host) -> None:
+    data = host.request(wire.JOBS_POLL).replace(b'{"jobmgr":1', b'{"jobmgr":7', 1)
+    code, records = serve(wire.JOBS_POLL, data)
+    error = error_of(records)
+    assert (code, error.code) == (1, wire.E_VERSION)
+    assert "upgrade the jobmgr on this host" in error.text
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\n", b"{}\n", b"[1]\n", b'{"jobmgr":1', b"\xff\xfe\n", b'{"jobmgr":"1"}\n']
+)
+def test_what_is_no_request_is_a_usage_error(data: bytes) -> None:
+    code, records = serve(wire.JOBS_POLL, data)
+    assert code == 1
+    assert error_of(records).code == wire.E_USAGE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"suite": "../x"},
+        {"suite": "a b"},
+        {"suite": ""},
+        {"uuid": "x"},
+        {"controller": ""},
+        {"controller": 7},
+        {"epoch": -1},
+        {"epoch": "1"},
+        {"epoch": True},
+        {"root": "relative"},
+        {"root": 3},
+        {"root": "/a\nb"},
+    ],
+)
+def test_a_run_that_cannot_be_one_is_refused(host: Host, change: dict[str, object]) -> None:
+    code, records = serve(wire.JOBS_POLL, host.request(wire.JOBS_POLL, run=host.run._replace(**change)))
+    assert code == 1
+    assert error_of(records).code == wire.E_USAGE
+
+
+def test_a_variable_that_the_host_does_not_have_is_named(host: Host) -> None:
+    code, records = serve(
+        wire.JOBS_POLL, host.request(wire.JOBS_POLL, run=host.run._replace(root="$NO_SUCH_THING/x"))
+    )
+    assert code == 1
+    assert error_of(records) == wire.Error(
+        wire.E_HOST, "$NO_SUCH_THING is not set on this host (in '$NO_SUCH_THING/x')"
+    )
+
+
+def test_the_run_root_is_expanded_on_the_host(host: Host) -> None:
+    host.env["SCRATCH"] = str(host.home / "scratch")
+    for root in ("$SCRATCH/runs", "${SCRATCH}/runs", "~/scratch//runs/", "$HOME/scratch/runs"):
+        answer = host.call(wire.JOBS_POLL, run=host.run._replace(root=root))
+        assert answer.hello.run_dir == str(host.home / "scratch/runs/s")
+
+
+def test_a_run_directory_that_is_not_there_is_absent_and_one_without_its_root_unmounted(host: Host) -> None:
+    other = host.run._replace(suite="other")
+    assert host.call(wire.JOBS_POLL, run=other).hello.run_state == session.RUN_ABSENT
+    away = host.run._replace(root="$HOME/away")
+    assert host.call(wire.JOBS_POLL, run=away).hello.run_state == session.RUN_UNMOUNTED
+    os.symlink(host.home / "not-mounted", host.run_dir.parent / "other")
+    assert host.call(wire.JOBS_POLL, run=other).hello.run_state == session.RUN_UNMOUNTED
+
+
+@pytest.mark.parametrize("verb", [wire.JOBS_SUBMIT, wire.JOBS_KILL, wire.SCAN, wire.CAT_LOG])
+def test_verbs_that_need_the_run_say_that_it_is_not_initialised(host: Host, verb: str) -> None:
+    answer = host.call(verb, run=host.run._replace(suite="other"))
+    assert answer.error
+    assert answer.error.code == wire.E_NOT_FOUND
+    assert answer.error.text.startswith("run directory not initialised")
+
+
+def test_another_runs_directory_in_the_way_is_foreign(host: Host) -> None:
+    other = host.run._replace(uuid="00000000-0000-0000-0000-000000000000")
+    answer = host.call(wire.JOBS_SUBMIT, [host.job()], run=other)
+    assert answer.error
+    assert answer.error.code == wire.E_FOREIGN
+    assert host.call(wire.JOBS_POLL, run=other).hello.run_state == session.RUN_FOREIGN
+
+
+def own(host: Host, epoch: int, controller: str = "controller") -> None:
+    owner = {"uuid": host.run.uuid, "controller": controller, "epoch": epoch, "owner": "bob@pc", "time": "T"}
+    (host.run_dir / layout.OWNER_FILE).write_text(json.dumps(owner))
+
+
+@pytest.mark.parametrize(("epoch", "controller"), [(2, "other"), (2, "controller"), (1, "other")])
+def test_a_run_that_was_taken_over_is_not_changed_by_its_old_owner(
+    host: Host, epoch: int, controller: str
+) -> None:
+    own(host, epoch, controller)
+    answer = host.call(wire.JOBS_SUBMIT, [host.job()])
+    assert answer.error == wire.Error(wire.E_TAKEN_OVER, "taken over by bob@pc on T")
+    assert host.call(wire.JOBS_KILL, [host.job()]).error == answer.error
+    assert not list(host.run_dir.glob("log/**/job"))
+    assert host.call(wire.JOBS_POLL).error is None
+
+
+def test_an_old_owner_may_poll_but_not_revoke(host: Host) -> None:
+    item = host.job()
+    own(host, 2, "other")
+    (one,) = host.poll(dict(item, revoke=True))
+    assert one.claim == wire.C_NONE
+
+
+def test_a_higher_epoch_takes_the_run_over(host: Host) -> None:
+    own(host, 1, "other")
+    answer = host.call(wire.JOBS_KILL, run=host.run._replace(epoch=5))
+    assert answer.error is None
+    owner = json.loads((host.run_dir / layout.OWNER_FILE).read_text())
+    assert (owner["epoch"], owner["controller"], owner["owner"]) == (5, "controller", "ada@lap")
+
+
+def test_a_torn_owner_file_locks_nobody_out(host: Host) -> None:
+    (host.run_dir / layout.OWNER_FILE).write_text('{"epoch": 9')
+    assert host.call(wire.JOBS_KILL).error is None
+
+
+def test_a_bug_is_an_error_line_and_a_traceback(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(host.home))
+    monkeypatch.setattr(session, "check_owner", lambda *_: 1 / 0)
+    code, records = serve(wire.JOBS_POLL, host.request(wire.JOBS_POLL))
+    assert code == session.EXIT_BUG
+    assert error_of(records) == wire.Error(wire.E_BUG, "ZeroDivisionError: division by zero")
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_called_for_one_verb_and_asked_for_another_is_refused(host: Host) -> None:
+    _, records = serve(wire.JOBS_KILL, host.request(wire.JOBS_POLL))
+    assert error_of(records).code == wire.E_USAGE
+    assert error_of(serve("rm", b"")[1]).code == wire.E_USAGE
+
+
+def test_a_caller_that_goes_away_stops_nobody(host: Host) -> None:
+    items = [host.job(task=f"t{n}") for n in range(30)]
+    process = host.start(wire.JOBS_SUBMIT)
+    assert process.stdin
+    assert process.stdout
+    process.stdout.close()
+    process.stdin.write(host.request(wire.JOBS_SUBMIT, items))
+    process.stdin.close()
+    assert process.wait(60) == 0
+    assert process.stderr
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    host.wait_exit(*items)
+
+
+def test_items_that_arrived_whole_are_acted_on_and_a_torn_one_is_not(host: Host) -> None:
+    items = [host.job(task="a"), host.job(task="b")]
+    data = host.request(wire.JOBS_SUBMIT, items)
+    process = host.start(wire.JOBS_SUBMIT)
+    out, _ = process.communicate(data[: data.index(b'"job":"1/b') + 40], timeout=60)
+    reader = wire.ReplyReader(wire.JOBS_SUBMIT)
+    jobs = [value.job for kind, value in reader.feed(out) if kind == wire.JOB]  # type: ignore[attr-defined]
+    assert jobs == ["1/a/01"]
+    host.wait_exit(items[0])
+
+
+def test_heartbeats_come_while_the_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "HEARTBEAT", 0.02)
+    out = io.BytesIO()
+    reply = session.Reply(out)
+    reply.start_beating()
+    deadline = time.monotonic() + 20
+    while out.getvalue().count(b'"beat"') < 3 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    reply.end()
+    kinds = [kind for kind, _ in wire.ReplyReader("x").feed(out.getvalue())]
+    assert kinds.count(wire.BEAT) >= 3
+    assert kinds[-1] == wire.END
+
+
+def test_heartbeats_stop_when_the_work_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "HEARTBEAT", 0.002)
+    monkeypatch.setattr(session, "STUCK", -1.0)
+    out = io.BytesIO()
+    reply = session.Reply(out)
+    reply.start_beating()
+    time.sleep(0.05)
+    reply.end()
+    assert b"beat" not in out.getvalue()
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["job", "token", "runner", "native_id", "work_dir", "instance"]),
+        st.text() | st.none(),
+    )
+)
+def test_no_item_is_accepted_that_could_leave_the_run_directory(item: dict[str, object]) -> None:
+    try:
+        session.check_item(item)
+    except ValueError:
+        return
+    assert layout.is_token(item["token"])
+    work_dir = str(item.get("work_dir") or "w")
+    assert os.path.normpath("/r/" + work_dir).startswith("/r")
+    assert ".." not in work_dir.split("/")
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    session.write_beside(str(path), "one")
+    session.write_beside(str(path), "two")
+    assert path.read_text() == "two"
+    assert path.stat().st_mode & 0o777 == 0o600
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "in").touch()
+    with pytest.raises(OSError):
+        session.write_beside(str(tmp_path / "d"), "three")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["d", "x"]
