@@ -1,0 +1,350 @@
+"""The queue of background jobs and its slots: nothing is lost, nothing runs twice, never too many at once."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from host_side import PACKAGE, await_that, host_in
+from jobmgr_remote import fence, layout, proc, spool, wire
+
+SLOT = str(PACKAGE / "job" / "slot.sh")
+BASH = shutil.which("bash") or ""
+
+# A stand-in for the wrapper: it claims the token and says that it ran.
+JOB = """\
+run=${0%/log/job/*}
+claim=$run/.service/jobs/$JOBMGR_TOKEN/claim
+set -C
+{ echo "$$ $$ START x host" >"$claim"; } 2>/dev/null || exit 0
+echo "$JOBMGR_TOKEN" >>"$run/ran"
+"""
+
+
+class Bench:
+    """A spool with jobs whose wrapper is JOB."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run_dir = folder / "run"
+        self.spool = spool.Spool(str(folder), "host", proc.instance())
+        self.spool.make()
+        self.tokens: list[str] = []
+
+    def queue(self, count: int = 1, text: str = JOB) -> list[str]:
+        jobs = []
+        for _ in range(count):
+            token = str(uuid.uuid4())
+            job = f"1/t/{len(self.tokens) + 1:02d}"
+            folder = self.run_dir / layout.job_dir(job)
+            folder.mkdir(parents=True)
+            (folder / "job").write_text(text)
+            (self.run_dir / layout.token_dir(token)).mkdir(parents=True)
+            self.tokens.append(token)
+            jobs.append(spool.Queued(str(self.run_dir), job, token, ""))
+        assert self.spool.enqueue(jobs) == {}
+        return [job.token for job in jobs]
+
+    def tend(self, bash: str = BASH) -> int:
+        return self.spool.tend(bash, SLOT, 20.0)
+
+    def ran(self) -> list[str]:
+        try:
+            return (self.run_dir / "ran").read_text().split()
+        except FileNotFoundError:
+            return []
+
+    def live(self) -> list[spool.Slot]:
+        with self.spool.lock(20.0):  # a slot that is being started registers while it still holds the lock
+            pass
+        return [slot for slot in self.spool.live_slots() if not slot.ending]
+
+    def until_empty(self) -> None:
+        await_that(lambda: not self.spool.live_slots() and self.tend() == 0 and not self.spool.live_slots())
+
+    def end(self) -> None:
+        for slot in self.live():
+            os.kill(slot.pid, signal.SIGKILL)
+        await_that(lambda: not self.live())
+        for name in os.listdir("/proc"):
+            if name.isdigit() and proc.variable(proc.environment(int(name)), "JOBMGR_TOKEN") in self.tokens:
+                with suppress(ProcessLookupError):
+                    os.kill(int(name), signal.SIGKILL)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    one = Bench(tmp_path)
+    yield one
+    one.end()
+
+
+def take(bench: Bench, token: str, pid: int, start: str) -> Path:
+    name = bench.spool.content().by_token[token]
+    path = Path(bench.spool.taken) / name
+    path.write_text(f"{pid} {start}\n")
+    return path
+
+
+def test_jobs_run_once_in_the_order_of_their_submission(bench: Bench) -> None:
+    bench.spool.set_max_active(1)
+    tokens = bench.queue(20)
+    assert bench.tend() == 1
+    bench.until_empty()
+    assert bench.ran() == tokens
+
+
+def test_nothing_is_left_when_all_is_done(bench: Bench) -> None:
+    bench.queue(150)
+    bench.tend()
+    bench.until_empty()
+    await_that(lambda: bench.tend() == 0 and not os.listdir(bench.spool.slots))
+    assert os.listdir(bench.spool.queue) == os.listdir(bench.spool.taken) == []
+
+
+def test_no_more_slots_than_allowed_and_none_without_work(bench: Bench) -> None:
+    bench.spool.set_max_active(3)
+    bench.queue(2, "sleep 1000\n")
+    assert bench.tend() == 2
+    bench.queue(5, "sleep 1000\n")
+    assert bench.tend() == 1
+    assert bench.tend() == 0
+    assert [slot.number for slot in bench.live()] == [1, 2, 3]
+
+
+def test_a_slot_has_a_session_and_a_clean_environment_of_its_own(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOBMGR_TOKEN", "of-the-job-that-called")
+    monkeypatch.setenv("SECRET", "x")
+    bench.queue(1, 'env >"${0%/log/job/*}/env"; echo $$ >"${0%/log/job/*}/ran"\n')
+    bench.tend()
+    (slot,) = bench.live()
+    found = proc.look(slot.pid)
+    assert found
+    assert found.pid == found.sid
+    assert os.readlink(f"/proc/{slot.pid}/cwd") == "/"
+    assert {os.readlink(f"/proc/{slot.pid}/fd/{n}") for n in range(3)} == {"/dev/null"}
+    bench.until_empty()
+    names = {row.partition("=")[0] for row in (bench.run_dir / "env").read_text().splitlines()}
+    assert names <= {*spool.KEPT_VARIABLES, "JOBMGR_TOKEN", "SHLVL", "_", "PWD", "OLDPWD"}
+
+
+def test_a_job_is_in_a_process_group_of_its_own_so_kill_0_spares_its_slot(bench: Bench) -> None:
+    bench.spool.set_max_active(1)
+    bench.queue(1, "trap '' TERM; kill 0\n")
+    tokens = bench.queue(1)
+    bench.tend()
+    bench.until_empty()
+    assert bench.ran() == tokens
+
+
+def test_a_job_that_is_stopped_keeps_its_slot_busy(bench: Bench) -> None:
+    bench.spool.set_max_active(1)
+    bench.queue(1, 'echo $$ >"${0%/log/job/*}/pid"; kill -STOP $$; echo went-on >>"${0%/log/job/*}/ran"\n')
+    tokens = bench.queue(1)
+    bench.tend()
+    await_that(lambda: (bench.run_dir / "pid").exists() and (bench.run_dir / "pid").read_text())
+    pid = int((bench.run_dir / "pid").read_text())
+    await_that(lambda: proc.look(pid).state == "T")  # type: ignore[union-attr]
+    assert bench.ran() == []
+    os.kill(pid, signal.SIGCONT)
+    bench.until_empty()
+    assert bench.ran() == ["went-on", *tokens]
+
+
+def test_what_a_dead_slot_had_taken_and_not_started_runs(bench: Bench) -> None:
+    (token,) = bench.queue(1)
+    take(bench, token, 1, "12345")
+    assert bench.tend() == 1
+    bench.until_empty()
+    assert bench.ran() == [token]
+
+
+def test_what_a_dead_slot_has_started_does_not_run_again_and_counts_while_it_lives(bench: Bench) -> None:
+    bench.spool.set_max_active(1)
+    (token,) = bench.queue(1)
+    path = take(bench, token, 1, "12345")
+    sleeper = subprocess.Popen(["sleep", "1000"])
+    try:
+        found = proc.look(sleeper.pid)
+        assert found
+        claim = Path(fence.token_file(str(bench.run_dir), token, layout.CLAIM))
+        claim.write_text(f"{found.pid} {found.pid} {found.start} {proc.instance()} host\n")
+        (other,) = bench.queue(1)
+        assert bench.tend() == 0
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    assert bench.tend() == 1
+    bench.until_empty()
+    assert bench.ran() == [other]
+    assert not path.exists()
+
+
+def test_an_entry_taken_by_nobody_in_particular_is_put_back_after_a_while(bench: Bench) -> None:
+    (token,) = bench.queue(1)
+    path = take(bench, token, 1, "1")
+    path.write_text("")
+    assert bench.tend() == 0
+    os.utime(path, (1, 1))
+    assert bench.tend() == 1
+    bench.until_empty()
+    assert bench.ran() == [token]
+
+
+def test_what_is_revoked_while_it_waits_never_runs(bench: Bench) -> None:
+    tokens = bench.queue(3)
+    assert fence.revoke(str(bench.run_dir), tokens[1])
+    bench.tend()
+    bench.until_empty()
+    assert sorted(bench.ran()) == sorted([tokens[0], tokens[2]])
+
+
+def test_withdrawn_entries_leave_the_queue_unless_somebody_has_them(bench: Bench) -> None:
+    tokens = bench.queue(2)
+    take(bench, tokens[0], os.getpid(), "1")
+    bench.spool.withdraw([*tokens, str(uuid.uuid4())])
+    assert set(bench.spool.content().by_token) == {tokens[0]}
+
+
+def test_a_slot_that_has_closed_its_door_is_replaced_and_one_that_has_not_is_woken(bench: Bench) -> None:
+    me = proc.own()
+    Path(bench.spool.slots, "1").write_text(f"{me.pid} {me.start}\n")
+    bench.spool.set_max_active(1)
+    bench.queue(1)
+    assert bench.tend() == 0
+    mark = Path(bench.spool.slots, f"1.{me.pid}.last")
+    assert mark.read_text() == "more\n"
+    mark.write_text("")
+    assert bench.tend() == 1
+    bench.until_empty()
+    assert len(bench.ran()) == 1
+
+
+def test_fewer_jobs_at_once_takes_effect_when_the_present_ones_end(bench: Bench) -> None:
+    text = 'echo $$ >>"${0%/log/job/*}/pids"; until [ -e "${0%/log/job/*}/go" ]; do sleep 0.02; done\n' + JOB
+    bench.spool.set_max_active(4)
+    bench.queue(4, text)
+    bench.tend()
+    await_that(
+        lambda: (bench.run_dir / "pids").exists() and (bench.run_dir / "pids").read_text().count("\n") == 4
+    )
+    bench.queue(6, text)
+    bench.spool.set_max_active(2)
+    bench.tend()
+    retire = [name for name in os.listdir(bench.spool.slots) if name.endswith(".retire")]
+    assert sorted(name.partition(".")[0] for name in retire) == ["3", "4"]
+    (bench.run_dir / "go").touch()
+    bench.until_empty()
+    assert sorted(bench.ran()) == sorted(bench.tokens)
+
+
+def test_two_who_tend_at_once_start_no_slot_too_many(bench: Bench) -> None:
+    bench.queue(8, "sleep 1000\n")
+    bench.spool.set_max_active(2)
+    code = (
+        f"import sys; sys.path[0]={str(PACKAGE.parent)!r}\n"
+        "from jobmgr_remote import spool, proc\n"
+        f"one = spool.Spool({str(bench.run_dir.parent)!r}, 'host', proc.instance())\n"
+        f"print(one.tend({BASH!r}, {SLOT!r}, 30.0))\n"
+    )
+    many = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(6)]
+    started = sum(int(process.communicate()[0]) for process in many)
+    assert started == 2
+    assert len(bench.live()) == 2
+
+
+def test_spools_of_lives_long_ago_are_removed(bench: Bench) -> None:
+    old = Path(bench.spool.host_folder, "old-boot.1.2", "slots")
+    young = Path(bench.spool.host_folder, "young-boot.1.2", "slots")
+    old.mkdir(parents=True)
+    young.mkdir(parents=True)
+    os.utime(old, (1, 1))
+    bench.spool.remove_old_instances()
+    assert not old.parent.exists()
+    assert young.exists()
+    assert bench.spool.exists()
+
+
+def test_a_full_disk_ends_a_slot_instead_of_turning_it_in_circles(bench: Bench) -> None:
+    bench.queue(1, "true\n")
+    shutil.rmtree(bench.spool.taken)
+    Path(bench.spool.taken).touch()  # nothing can be taken
+    started = subprocess.Popen([BASH, SLOT, bench.spool.folder, "1", "1"])
+    try:
+        assert started.wait(20) == 0
+    finally:
+        started.kill()
+        started.wait()
+        os.unlink(bench.spool.taken)
+        os.mkdir(bench.spool.taken)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(st.sampled_from(["submit", "kill slot", "tend", "limit"]), min_size=3, max_size=12), st.randoms()
+)
+def test_whatever_dies_every_job_runs_exactly_once(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str], chance: random.Random
+) -> None:
+    bench = Bench(tmp_path_factory.mktemp("spool"))
+    try:
+        for step in steps:
+            if step == "submit":
+                bench.queue(chance.randint(1, 15))
+                bench.tend()
+            elif step == "tend":
+                bench.tend()
+            elif step == "limit":
+                bench.spool.set_max_active(chance.randint(1, 4))
+            else:
+                slots = bench.spool.live_slots()
+                if slots:
+                    os.kill(chance.choice(slots).pid, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while len(bench.ran()) < len(bench.tokens) and time.monotonic() < deadline:
+            bench.tend()
+            time.sleep(0.01)
+        assert sorted(bench.ran()) == sorted(bench.tokens)
+        bench.until_empty()
+        assert sorted(bench.ran()) == sorted(bench.tokens)
+        assert bench.spool.content().entries == {}
+    finally:
+        bench.end()
+
+
+def test_a_thousand_jobs_at_four_at_once(tmp_path: Path) -> None:
+    with host_in(tmp_path / "home") as host:
+        items = [host.job(f"echo {n}", task=f"t{n}") for n in range(1000)]
+        assert {one.result for one in host.submit(*items, max_active=4)} == {wire.R_SUBMITTED}
+        host.wait_exit(*items)
+        found = host.poll(*items)
+        assert {one.file.facts["EXIT"] for one in found} == {"SUCCEEDED"}
+        assert most_at_once([one.file.facts for one in found]) <= 4
+        assert [(host.log_dir(item) / "job.out").read_text() for item in items] == [
+            f"{n}\n" for n in range(1000)
+        ]
+        await_that(lambda: not host.slots())
+
+
+def most_at_once(facts: list[dict[str, str]]) -> int:
+    """How many jobs ran at the same time, by what they wrote down themselves."""
+    marks = [(one["EXIT_TIME"], -1) for one in facts] + [(one["START_TIME"], 1) for one in facts]
+    most = running = 0
+    for _, step in sorted(marks):
+        running += step
+        most = max(most, running)
+    return most
