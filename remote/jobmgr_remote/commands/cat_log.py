@@ -115,11 +115,10 @@ def open_log(path: str) -> object:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    stream = os.fdopen(fd, "rb", 0)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
-        stream.close()
+        os.close(fd)
         raise Refused(wire.E_NOT_FOUND, "not a regular file: %s" % path)
-    return stream
+    return os.fdopen(fd, "rb", 0)
 
 
 def send(reply: Reply, data: bytes, offset: int) -> None:
