@@ -37,7 +37,10 @@ class AtHost:
 
     def stop_queue(self) -> None:
         """There is no atd; at takes jobs all the same."""
-        self.head.kill("atd", "TERM")
+        pid = self.head.run(["cat", "/run/atd.pid"], user=None).stdout.strip()
+        # Its children, of the same name, look after running jobs.
+        self.head.run(["kill", pid], user=None)
+        wait_until(lambda: int(pid) not in self.head.processes("atd"), "atd has ended")
 
     @contextlib.contextmanager
     def queue_stopped(self) -> Iterator[None]:

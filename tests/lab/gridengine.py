@@ -22,7 +22,7 @@ qtype                 BATCH INTERACTIVE
 ckpt_list             NONE
 pe_list               smp
 rerun                 FALSE
-slots                 8
+slots                 64
 tmpdir                /tmp
 shell                 /bin/sh
 prolog                NONE

@@ -39,7 +39,7 @@ SchedulerParameters=sched_interval=2,batch_sched_delay=0
 MaxArraySize=1001
 MaxJobCount={max_jobs}
 {accounting}
-NodeName={nodes} CPUs=8 RealMemory=4000 State=UNKNOWN
+NodeName={nodes} CPUs=64 RealMemory=64000 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 _ACCOUNTING = """\
