@@ -130,9 +130,12 @@ class PrivateSshd:
         self._kept = self._sessions()
         self._end_listener()
 
-    def freeze(self) -> None:
-        """SIGSTOP to sshd and its sessions: connections hang, as after a cut cable."""
-        for pid in [*self._sessions(), *self._listener()]:
+    def freeze(self, listener: bool = True) -> None:
+        """SIGSTOP to sshd and its sessions: connections hang, as after a cut cable.
+
+        Without ``listener`` only those that stand now hang, and new ones work.
+        """
+        for pid in [*self._sessions(), *(self._listener() if listener else ())]:
             _send(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:

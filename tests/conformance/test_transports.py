@@ -162,6 +162,20 @@ def test_held_stdin_stays_open_until_release(transport: Transport) -> None:
             assert running.result(20).exit_code == 0
 
 
+def test_held_stdin_is_open_although_nothing_is_written(transport: Transport) -> None:
+    with Hold() as hold:
+
+        def on_chunk(chunk: bytes) -> None:
+            chunks.append(chunk)
+            hold.release()
+
+        chunks: list[bytes] = []
+        # 124: cat was still waiting for input when its time was up
+        done = transport.run("timeout 0.3 cat; echo $?; cat; echo over", b"", hold, 20.0, on_chunk)
+    assert done.exit_code == 0
+    assert b"".join(chunks) == b"124\nover\n"
+
+
 def test_a_command_may_end_while_its_stdin_is_held(transport: Transport) -> None:
     with Hold() as hold:
         assert transport.run("exit 6", b"a", hold).exit_code == 6
@@ -278,6 +292,19 @@ def test_after_a_silent_call_a_dead_connection_is_not_trusted(sshd: PrivateSshd,
         over.run("echo x", idle_timeout=0.3)
     sshd.kill_sessions()  # SIGKILL reaches stopped processes; the listener stays frozen until the thaw
     sshd.thaw()
+    assert over.run("echo y").stdout == b"y\n"
+    assert sshd.logins() == 2
+
+
+def test_a_connection_that_stays_silent_is_replaced_by_a_new_one(
+    sshd: PrivateSshd, over: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has closed the old one: it looks alive, as after a cut that nobody has noticed."""
+    monkeypatch.setattr(f"{type(over).__module__}.PROBE_TIMEOUT", 0.5)
+    over.connect()
+    sshd.freeze(listener=False)
+    with pytest.raises(SILENT):
+        over.run("echo x", idle_timeout=0.3)
     assert over.run("echo y").stdout == b"y\n"
     assert sshd.logins() == 2
 
