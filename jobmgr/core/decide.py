@@ -235,8 +235,8 @@ def _case(view: JobView, look: Look, evidence: wire.Evidence) -> Case:
     )
     claimed = evidence.claim == wire.C_STARTED
     started = facts.start_time is not None
-    presence = _presence(view, evidence, usable, started or claimed)
-    if 0 < facts.attempts <= facts.superseded and presence in (WAITING, ACTIVE, BLIND):
+    presence = _presence(view, evidence, started or claimed)
+    if view.batch and 0 < facts.attempts <= facts.superseded and presence in (WAITING, ACTIVE, BLIND):
         facts, started = _put_behind(facts)
     seen = replace(
         keep(view, view.rule),
@@ -331,10 +331,13 @@ def _exit_code(text: str) -> int | None:
     return code if code is not None and code < 256 else None
 
 
-def _presence(view: JobView, evidence: wire.Evidence, usable: bool, begun: bool) -> str:
+def _presence(view: JobView, evidence: wire.Evidence, begun: bool) -> str:
     """What queue, process and spool together say; whatever shows the job counts more than what does not."""
     queue, process = evidence.queue.state, evidence.process
     if view.batch:
+        if queue == wire.Q_WAITING and evidence.claim == wire.C_REVOKED:
+            # It waits in vain: the wrapper of a revoked token ends at once.
+            return ACTIVE if process == wire.P_ALIVE else ABSENT
         if queue == wire.Q_WAITING:
             return WAITING
         if queue in (wire.Q_ACTIVE, wire.Q_UNKNOWN) or process == wire.P_ALIVE:
@@ -348,10 +351,6 @@ def _presence(view: JobView, evidence: wire.Evidence, usable: bool, begun: bool)
     if evidence.spool in (wire.S_QUEUED, wire.S_TAKEN) and not begun:
         return ACTIVE
     if process in (wire.P_GONE, wire.P_NOT_OURS, wire.P_REBOOTED):
-        return ABSENT
-    # No process to look for, because none has reported itself; nor does it wait in the spool.
-    unborn = process == wire.P_NOT_ASKED and evidence.spool == wire.S_NONE and not begun
-    if unborn and (not usable or status.PID not in evidence.file.facts):
         return ABSENT
     return BLIND
 
@@ -416,6 +415,8 @@ def _gone_words(case: Case) -> str:
     if case.view.batch:
         if case.evidence.queue.state == wire.Q_OTHER_JOB:
             return "the queue uses its id for another job"
+        if case.evidence.queue.state == wire.Q_WAITING:
+            return "its token was revoked"
         return "the queue no longer lists it"
     if case.evidence.process == wire.P_REBOOTED:
         return "the host was restarted"

@@ -115,6 +115,10 @@ TABLE: list[tuple[str, JobView, wire.Evidence | None, State, str, str, str]] = [
      "signal XCPU", ""),
     # started + waiting
     ("started + waiting", RUNS, evidence(file=STARTED, queue=WAIT), S.SUBMITTED, "requeued", "PENDING (Resources)", ""),
+    ("started + waiting, but revoked", after_grace(RUNS), evidence(file=STARTED, queue=WAIT, claim=wire.C_REVOKED), S.FAILED,
+     "lost", "lost: its token was revoked", ""),
+    ("failed + waiting, but revoked", RUNS, evidence(file=file("FAILED/3"), queue=WAIT, claim=wire.C_REVOKED), S.FAILED,
+     "failed", "exit 3", ""),
     # started + active, unknown, alive
     ("started + active", SLURM, evidence(file=STARTED, queue=wire.Q_ACTIVE), S.RUNNING, "running", "", ""),
     ("started + unknown", SLURM, evidence(file=STARTED, queue=queue(wire.Q_UNKNOWN, "RQ2")), S.RUNNING, "running", "RQ2", ""),
@@ -187,12 +191,15 @@ TABLE: list[tuple[str, JobView, wire.Evidence | None, State, str, str, str]] = [
     # not started, background + gone
     ("not started + gone, at first", BG, evidence(process=wire.P_GONE), S.SUBMITTED, "grace", "", "nothing on the host"),
     ("not started + gone", after_grace(BG), evidence(process=wire.P_GONE), S.SUBMITTED, "never-started", "", "nothing on the"),
-    ("neither in the spool nor a process", after_grace(BG), evidence(), S.SUBMITTED, "never-started", "", "nothing on the"),
+    ("not started + not ours", after_grace(BG), evidence(process=wire.P_NOT_OURS), S.SUBMITTED, "never-started", "", "nothing"),
+    ("not started + not looked for", after_grace(BG), evidence(), S.SUBMITTED, "submitted-unseen", "", "its process was not"),
+    ("unreadable + not looked for", after_grace(BG), evidence(file=no_file(wire.FILE_UNREADABLE, "EIO")), S.SUBMITTED, "no-file",
+     "", "its status file cannot be read: EIO; its process was not"),
     ("revoked", BG, evidence(claim=wire.C_REVOKED), S.SUBMIT_FAILED, "revoked", "never started; revoked", ""),
     ("revoked, no answer before", unsettled(), evidence(claim=wire.C_REVOKED), S.SUBMIT_FAILED, "revoked", "never st", ""),
     ("not started + rebooted", after_grace(BG), evidence(process=wire.P_REBOOTED), S.FAILED, "lost-before-start",
      "lost: the host was restarted", ""),
-    ("no start, no kill of it yet", replace(BG, kill_intended=True), evidence(), S.SUBMITTED, "never-started", "", ""),
+    ("no start, no kill of it yet", replace(BG, kill_intended=True), evidence(process=wire.P_GONE), S.SUBMITTED, "never-started", "", ""),
     # settled elsewhere: core/settle.py
     ("fenced, no id", unsettled(), evidence(found=wire.FOUND_NOT_ASKED, queue=wire.NO_QUEUE), S.SUBMIT_UNKNOWN, "find", "",
      "not known whether"),
@@ -568,6 +575,10 @@ def test_only_a_record_or_two_negative_looks_or_the_queues_word_end_a_job(known:
     killed = verdict.state is S.KILLED
     fenced = said.claim == wire.C_REVOKED
     restarted = verdict.rule == "lost-restart" and known.instance != seen.instance
+    if negative and not (record or killed or fenced or restarted):
+        absent = (wire.Q_ABSENT, wire.Q_OTHER_JOB, wire.Q_ENDED)
+        gone = (wire.P_GONE, wire.P_NOT_OURS, wire.P_REBOOTED)
+        assert said.queue.state in absent if known.batch else said.process in gone
     assert record or negative or word or killed or fenced or restarted
 
 
@@ -575,7 +586,7 @@ def test_only_a_record_or_two_negative_looks_or_the_queues_word_end_a_job(known:
 def test_what_shows_a_job_never_ends_it_without_a_record(known: JobView, seen: Look) -> None:
     said = seen.evidence
     assert said is not None
-    shown = said.queue.state in (wire.Q_WAITING, wire.Q_ACTIVE, wire.Q_UNKNOWN) if known.batch else False
+    shown = known.batch and said.queue.state in (wire.Q_WAITING, wire.Q_ACTIVE, wire.Q_UNKNOWN)
     if (shown or said.process == wire.P_ALIVE) and said.claim != wire.C_REVOKED:
         verdict = decide(known, seen)
         assert verdict.state not in FINAL or verdict.facts.exit_record
