@@ -233,6 +233,7 @@ class Engine:
                 or job.find
                 or job.revoke
                 or job.state in UNSETTLED
+                or job.grace_since
             )
             and not (sending and job.state is State.SUBMITTING)
         ]
@@ -242,7 +243,12 @@ class Engine:
         """Have a long poll on every host with active jobs whose platform wants one, about just the active
         jobs.
         """
-        active = self.ctx.store.jobs_where(states=(State.SUBMITTED, State.RUNNING))
+        # A job whose process is gone would end a long poll at once; its second look comes when it is due.
+        active = [
+            job
+            for job in self.ctx.store.jobs_where(states=(State.SUBMITTED, State.RUNNING))
+            if not job.grace_since
+        ]
         by_place: dict[Place, list[Job]] = {}
         for job in active:
             by_place.setdefault((job.platform, job.host), []).append(job)
