@@ -48,9 +48,9 @@ class Plan:
         self._again: dict[str, float] = {}
         self._active: set[str] = set()
         self._look_at: dict[str, None] = {}
+        self._changed: set[str] = set()
         for instance in instances:
             self.put(instance)
-        self._look_at = dict.fromkeys(self._fresh)
 
     def put(self, instance: Instance) -> None:
         """Take note of an instance that is new or has changed."""
@@ -76,19 +76,17 @@ class Plan:
                 self._fresh[task] = None
                 self._look_at[task] = None
         self._outputs[task] = _outputs(instance)
-        for dependent in self.graph.dependents((task,)):
-            if dependent in self._fresh:
-                self._look_at[dependent] = None
+        self._changed.add(task)
 
     def ready(self, now: float) -> list[str]:
         """The tasks whose turn it is: by the graph, or because the time of their next try has come."""
         due = [task for task, when in self._again.items() if when <= now]
-        candidates = [task for task in self._look_at if task in self._fresh]
-        self._look_at = {}
+        self._look_at.update(dict.fromkeys(self.graph.dependents(self._changed)))
+        self._changed = set()
+        candidates = [task for task in self._fresh if task in self._look_at]
         fresh = self.graph.ready(candidates, self._progress())
-        waiting_long = [task for task in fresh if self._instances[task].not_before > now]
-        self._look_at.update(dict.fromkeys(fresh))
-        return due + [task for task in fresh if task not in set(waiting_long)]
+        self._look_at = dict.fromkeys(fresh)  # until they are submitted they stay candidates
+        return due + [task for task in fresh if self._instances[task].not_before <= now]
 
     def next_time(self) -> float | None:
         """When the next try of some task is due; None if nothing waits for its time."""
@@ -99,12 +97,16 @@ class Plan:
         return bool(self._active)
 
     def finished(self) -> bool:
-        """Whether nothing is active, nothing waits for its time, and nothing can become ready any more."""
+        """Whether nothing is active, nothing waits for its time, and nothing can become ready by itself any more.
+
+        What waits for a manual task is not waited for: only a person can start that one.
+        """
         if self._active or self._again or any(i.state is State.HELD for i in self._instances.values()):
             return False
-        progress = self._progress()
+        by_hand = {task for task in self._fresh if task in self.graph.manual}
+        progress = Progress(self._outputs, self._ended | by_hand, self._removed)
         never = self.graph.unreachable(self._fresh, progress)
-        return all(task in never or task in self.graph.manual for task in self._fresh)
+        return all(task in never or task in by_hand for task in self._fresh)
 
     def held(self) -> list[str]:
         """Tasks that a person holds."""
