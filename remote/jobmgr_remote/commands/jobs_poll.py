@@ -19,6 +19,7 @@ SLOW_LOOK = 1.0
 #: most.
 LINGER_PER_JOB, LINGER = 0.001, 0.25
 MAX_WAIT = 3600.0
+NOT_QUEUED = (wire.Q_ABSENT, wire.Q_ENDED, wire.Q_OTHER_JOB)
 
 
 def run(request: wire.Request, reply: object, host: object) -> None:
@@ -69,8 +70,12 @@ def with_revocation(item: dict, reply: object, host: object) -> dict:
 
 
 def with_files(item: dict, one: wire.Evidence, host: object) -> wire.Evidence:
-    """The list of what there is to bring home, once the job has ended and the item asks for it."""
-    if not item.get("list_files") or status.EXIT not in one.file.facts:
+    """What there is to bring home is listed, if the item asks for it and the job has ended or cannot be found.
+
+    The logs of a job that left no exit record are the only trace of why.
+    """
+    gone = one.process in evidence.NOT_THERE or one.queue.state in NOT_QUEUED
+    if not item.get("list_files") or not (gone or status.EXIT in one.file.facts):
         return one
     return one._replace(files=listing.of_job(host.run_dir, item))
 
