@@ -70,7 +70,7 @@ def with_revocation(item: dict, reply: object, host: object) -> dict:
 
 
 def with_files(item: dict, one: wire.Evidence, host: object) -> wire.Evidence:
-    """What there is to bring home is listed, if the item asks for it and the job has ended or cannot be found.
+    """What there is to bring home, if the item asks for it and the job has ended or cannot be found.
 
     The logs of a job that left no exit record are the only trace of why.
     """
