@@ -800,7 +800,7 @@ class Run:
         self._let_through()
         try:
             with self._loop_lock("wait", 0.0):
-                loop.watch_to_the_end(self._ctx, over, timeout)
+                loop.watch_to_the_end(self._ctx, over if ids else None, timeout)
         except Busy:
             loop.follow_others(
                 self._ctx, lambda: over() or self._ctx.store.meta(M_FINISHED) is not None, timeout
