@@ -83,15 +83,15 @@ class Jobs(Runs):
         """Make the changes of a batch, with their history, messages and outputs. Returns the numbers of the
         jobs changed.
 
-        Left out: a job whose state has changed since it was read (somebody else has decided; the next look
-        counts), and a transition that the table does not know (a line in the history says so).
+        Left out: a job whose state has changed, or that was marked to be killed, since it was read (the next
+        look counts), and a transition that the table does not know (a line in the history says so).
         """
         with self.writing() as db:
             present = {
                 row[0]: row[1:]
                 for chunk in _chunks([change.old.number for change in changes])
                 for row in db.execute(
-                    "SELECT id, state, doubt, doubt_since, rule, changed, followed FROM jobs"
+                    "SELECT id, state, doubt, doubt_since, rule, changed, followed, kill_intended FROM jobs"
                     f" WHERE id IN ({marks(chunk)})",
                     chunk,
                 )
@@ -99,7 +99,7 @@ class Jobs(Runs):
             made, events = list[Change](), list[Event]()
             for change in changes:
                 stored = present.get(change.old.number)
-                if stored is None or stored[0] != change.old.state.value:
+                if stored is None or _overtaken(change.old, stored):
                     continue
                 if can(change.old.state, change.new.state):
                     made.append(change)
@@ -420,7 +420,7 @@ def _update(change: Change, stored: Sequence[Any], now: float) -> tuple[object, 
     moved = new.state is not old.state
     values = [new[at] for at in _SET_AT]
     values[_SET.index("state")] = new.state.value
-    _, doubt, doubt_since, rule, changed, followed = stored
+    _, doubt, doubt_since, rule, changed, followed, _ = stored
     if not new.doubt:
         since = None
     else:
@@ -432,7 +432,7 @@ def _update(change: Change, stored: Sequence[Any], now: float) -> tuple[object, 
 def _history(change: Change, stored: Sequence[Any], now: float) -> Iterator[Event]:
     """The line of the history for a change that somebody would want to read about."""
     new, old = change.new, change.old
-    _, doubt, _, rule, _, _ = stored
+    _, doubt, _, rule, _, _, _ = stored
     doubt_turned = bool(new.doubt) is not bool(doubt) or (bool(new.doubt) and rule != new.rule)
     if new.state is old.state and not doubt_turned and not change.text:
         return
@@ -448,6 +448,13 @@ def _history(change: Change, stored: Sequence[Any], now: float) -> Iterator[Even
         change.evidence,
         old.number,
     )
+
+
+def _overtaken(old: Job, stored: Sequence[Any]) -> bool:
+    """Whether somebody has decided about the job, or asked for its end, since it was read."""
+    state: str = stored[0]
+    kill_intended: float | None = stored[6]
+    return state != old.state.value or (kill_intended is not None and old.kill_intended is None)
 
 
 def _refused(change: Change, now: float) -> Event:

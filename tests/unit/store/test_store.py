@@ -292,6 +292,13 @@ def test_a_job_that_somebody_else_has_decided_about_is_left_alone(store: Store) 
     assert store.apply([Change(ghost, ghost)], NOW) == set()
 
 
+def test_a_decision_that_did_not_know_of_a_kill_is_left_out(store: Store) -> None:
+    (job,) = made(store, "a")
+    (marked,) = store.mark_kill_intent([job.number], NOW)
+    assert store.apply([Change(job, job._replace(state=S.FAILED))], NOW) == set()
+    assert store.apply([Change(marked, marked._replace(state=S.KILLED))], NOW) == {job.number}
+
+
 def test_a_transition_that_is_not_in_the_table_is_refused_and_said(store: Store) -> None:
     (job,) = made(store, "a")
     job = move(store, job, S.SUCCEEDED)
