@@ -214,6 +214,7 @@ def _prepare(batch: Batch, item: dict) -> "dict | None":
         for name in (layout.OUT_FILE, layout.ERR_FILE):
             _unlink(folder + "/" + name)
     session.write_beside(folder + "/" + layout.JOB_FILE, text, 0o700)
+    batch.folder(_work_dir(batch, item))  # here it costs nothing; the wrapper would have to start a program
     for source, target in _inputs(batch, item):
         _place_input(source, target)
     _point_latest(folder)
@@ -299,16 +300,17 @@ def _point_latest(folder: str) -> None:
     os.rename(temporary, path)
 
 
+def _work_dir(batch: Batch, item: dict) -> str:
+    cycle, task, _ = layout.split_job_id(item["job"])
+    relative = item.get("work_dir") or layout.default_work_dir(cycle, task)
+    return batch.run_dir + "/" + layout.check_relative(relative)
+
+
 def _inputs(batch: Batch, item: dict) -> "list[tuple[str, str]]":
     """(source, target) of each input, absolute. Raises ValueError."""
     if not item.get("inputs"):
         return []
-    cycle, task, _ = layout.split_job_id(item["job"])
-    work_dir = (
-        batch.run_dir
-        + "/"
-        + layout.check_relative(item.get("work_dir") or layout.default_work_dir(cycle, task))
-    )
+    work_dir = _work_dir(batch, item)
     pairs = []
     for source, target in item["inputs"]:
         name = target or os.path.basename(source.rstrip("/"))
@@ -411,10 +413,11 @@ def _submit_background(batch: Batch, ready: "list[dict]") -> None:
 
     Only what stands in the queue can start, so what does not has failed, whatever went wrong.
     """
-    if not ready:
-        return
     from jobmgr_remote.runners import background
 
+    if not ready:  # what an earlier request has queued may still wait for somebody to start it
+        background.tend(batch.host, batch.options)
+        return
     jobs = [Queued(batch.run_dir, item["job"], item["token"], batch.login) for item in ready]
     trouble = ""
     try:
