@@ -11,6 +11,7 @@ from jobmgr.core.plan import Plan
 from jobmgr.core.select import Candidate, select
 from jobmgr.core.states import State
 from jobmgr.core.tasks import SuiteDef
+from jobmgr.platforms.model import Platform
 from jobmgr.service.context import RunContext, World
 from jobmgr.service.jobspec import job_item
 from jobmgr.service.report import plan_of, selected
@@ -70,8 +71,14 @@ def _row(
         "clock_ticks": 100,
         "directives": _directives(runner, item),
     }
-    run = {"run_dir": f"{platform.run_root}/{name}", "suite": name}
+    run = {"run_dir": _run_dir(world, platform, name), "suite": name}
     return job, platform.name, jobfile.render({**item, "runner": runner}, run, settings)
+
+
+def _run_dir(world: World, platform: Platform, name: str) -> str:
+    """The run directory; variables of a host's path stay as they are written, for only the host knows them."""
+    root = str(world.run_root) if platform.transport == "local" else platform.run_root
+    return f"{root if root.startswith('/') else f'/{root}'}/{name}"
 
 
 def _directives(runner: str, item: dict[str, object]) -> list[str]:
