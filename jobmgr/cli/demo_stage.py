@@ -26,7 +26,9 @@ PLATFORMS = """\
 platforms:
   wizard:
     hosts: [wizard]
+    runner: background
   localhost:
+    runner: background
     # The task master calls jobmgr itself.
     environment:
       PATH: {path}

@@ -21,6 +21,15 @@ from jobmgr.transport.private_sshd import PrivateSshd
 from sshd_hosts import MakeSshd
 
 ROOT = Path(__file__).resolve().parents[2]
+# Said aloud, for a machine that runs the tests may have a batch system, and then nobody may guess.
+PLATFORMS = """\
+platforms:
+  localhost:
+    runner: background
+  wizard:
+    hosts: [wizard]
+    runner: background
+"""
 PYTHONPATH = os.pathsep.join([str(ROOT), str(ROOT / "remote")])
 
 
@@ -96,7 +105,7 @@ def read_terminal(main: int, until: str = "") -> str:
 @pytest.fixture(scope="module")
 def shell(make_module_sshd: MakeSshd, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     home = tmp_path_factory.mktemp("home")
-    (home / "platforms.yaml").write_text("platforms:\n  wizard:\n    hosts: [wizard]\n")
+    (home / "platforms.yaml").write_text(PLATFORMS)
     return Shell(home, make_module_sshd())
 
 
@@ -242,6 +251,7 @@ def test_kill_hold_release_retry_remove_and_clean(shell: Shell) -> None:
     assert "held" in shell("status", "busy").splitlines()[0]
     assert "1/a" in shell("retry", "busy", "1/a")
     assert "1/c  removed" in shell("remove", "busy", "1/c")
+    shell("kill", "busy")
     assert shell.done("clean", "busy").returncode == 2
     assert "busy" in shell.done("clean", "busy", "--dry-run").stderr.decode()
     assert (shell.run_root / "busy").exists()
@@ -255,7 +265,7 @@ def test_platforms_name_the_origin_of_each_value(shell: Shell) -> None:
     assert "wizard" in listed
     assert "localhost" in listed
     shown = shell("platforms", "show", "wizard")
-    assert re.search(r"^hosts +wizard +\S*platforms.yaml:3", shown, re.MULTILINE)
+    assert re.search(r"^hosts +wizard +\S*platforms.yaml:5", shown, re.MULTILINE)
     assert re.search(r"^wizard: transport \w+ \(", shown, re.MULTILINE)
     assert shell.done("platforms", "show", "wizrad").returncode in (3, 4)
 
@@ -277,7 +287,7 @@ def test_ctrl_c_leaves_the_jobs_running_and_says_how_to_go_on(shell: Shell) -> N
 
 def test_a_host_that_gives_no_answer_is_exit_5_and_doubt(make_sshd: MakeSshd, tmp_path: Path) -> None:
     host = make_sshd()
-    (tmp_path / "platforms.yaml").write_text("platforms:\n  wizard: {hosts: [wizard], connect_timeout: 2s}\n")
+    (tmp_path / "platforms.yaml").write_text(PLATFORMS + "    connect_timeout: 2s\n")
     alone = Shell(tmp_path, host)
     alone("run", "wizard", "--suite", "lonely", "--", "sleep", "600")
     host.stop_accepting()
