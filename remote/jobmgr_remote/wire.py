@@ -12,9 +12,9 @@ say "stop" later)::
 ``common`` holds what all items share; a reader gets it merged below each item.
 
 A reply line carries the marker ``@jobmgr `` (what stands before it on the line is a banner, and ignored)
-and one object with one key: ``hello`` first, then ``job``, ``data``, ``note``, ``init``, ``beat``, ``error`` in any
-number, and ``end`` with the count of ``job`` lines last. Without ``end`` the reply is truncated; what did
-arrive still counts.
+and one object with one key: ``hello`` first, then ``job``, ``data``, ``note``, ``init``, ``beat``,
+``error`` in any number, and ``end`` with the count of ``job`` lines last. Without ``end`` the reply is
+truncated; what did arrive still counts.
 """
 
 import json
@@ -29,6 +29,8 @@ MAX_REQUEST_LINE = 64 * 1024 * 1024
 MAX_REPLY_LINE = 4 * 1024 * 1024
 MAX_DATA = 256 * 1024
 HEARTBEAT = 10.0
+#: How many marks of one line are tried before the line counts as noise.
+MAX_MARKS = 16
 
 REMOTE_INIT = "remote-init"
 REMOTE_TIDY = "remote-tidy"
@@ -59,7 +61,8 @@ P_ALIVE, P_GONE, P_NOT_OURS, P_REBOOTED, P_OTHER_HOST, P_CANNOT_SEE, P_NOT_ASKED
 )
 # claim states: nobody has claimed the token / a wrapper has / it was revoked
 C_NONE, C_STARTED, C_REVOKED = "none", "started", "revoked"
-# spool states (background only): not in the spool / waits for a slot / taken by a slot that has not yet claimed
+# spool states (background only): not in the spool / waits for a slot / taken by a slot that has not yet
+# claimed
 S_NONE, S_QUEUED, S_TAKEN = "none", "queued", "taken"
 # answers of a look-up by token (settling a submit)
 FOUND_NOT_ASKED, FOUND_ABSENT, FOUND_COULD_NOT_ASK, FOUND_ID, FOUND_CANNOT = (
@@ -69,7 +72,8 @@ FOUND_NOT_ASKED, FOUND_ABSENT, FOUND_COULD_NOT_ASK, FOUND_ID, FOUND_CANNOT = (
 #: ``facts`` maps the keys of job.status (status.py) to text; ``messages`` are [time, severity, text]
 #: beyond the number that the request says was seen; ``message_count`` counts all; ``size`` in bytes.
 FileEvidence = namedtuple("FileEvidence", "state size facts messages message_count attempts error")
-#: ``raw`` is the queue's own word for the state, ``reason`` its own word for why, ``error`` why it could not be asked.
+#: ``raw`` is the queue's own word for the state, ``reason`` its own word for why, ``error`` why it could
+#: not be asked.
 QueueEvidence = namedtuple("QueueEvidence", "state raw reason error")
 #: A look-up by token: ``state`` is one of FOUND_*, ``native_id`` set for FOUND_ID, ``error`` for the rest;
 #: ``submitter_alive`` tells whether the process that submitted may still be at it.
@@ -107,14 +111,16 @@ Killed = namedtuple("Killed", "job token result text evidence")
 # --- the other records ------------------------------------------------------------------------------
 
 #: ``time`` is the host's clock (seconds since the epoch, float), ``instance`` one life of the host,
-#: ``run_dir`` absolute, ``run_state`` one of ``ok``, ``absent`` (the run is not there), ``unmounted`` (it should be
-#: there and is not), ``foreign`` (another run's uuid).
+#: ``run_dir`` absolute, ``run_state`` one of ``ok``, ``absent`` (the run is not there), ``unmounted`` (it
+#: should be there and is not), ``foreign`` (another run's uuid).
 Hello = namedtuple("Hello", "protocol version time instance hostname user run_dir run_state python")
 #: Something a person should know: ``level`` is info, warning or error.
 Note = namedtuple("Note", "level code text")
 #: A refusal or failure of the whole call; ``code`` is one of ERROR_CODES.
 Error = namedtuple("Error", "code text")
-E_USAGE, E_VERSION, E_TOO_OLD, E_TAKEN_OVER, E_FOREIGN, E_ACTIVE, E_POLICY, E_HOST, E_NOT_FOUND, E_BUG = (
+(
+    E_USAGE, E_VERSION, E_TOO_OLD, E_TAKEN_OVER, E_FOREIGN, E_ACTIVE, E_POLICY, E_HOST, E_NOT_FOUND, E_BUG,
+) = (
     "usage", "unsupported-version", "too-old", "taken-over", "foreign-run", "active-jobs", "policy", "host",
     "not-found", "bug",
 )
@@ -122,7 +128,8 @@ ERROR_CODES = (
     E_USAGE, E_VERSION, E_TOO_OLD, E_TAKEN_OVER, E_FOREIGN, E_ACTIVE, E_POLICY, E_HOST, E_NOT_FOUND, E_BUG,
 )
 
-#: Who asks, and for which run: ``root`` is a run root (may hold ``$HOME``), ``owner`` a text for humans such as ``ada@lap2``.
+#: Who asks, and for which run: ``root`` is a run root (may hold ``$HOME``), ``owner`` a text for humans
+#: such as ``ada@lap2``.
 Run = namedtuple("Run", "root suite uuid controller epoch owner")
 #: A whole request: ``items`` are dicts (see docs/protocol.md for each verb's keys), ``complete`` says whether
 #: its end line arrived.
@@ -133,11 +140,14 @@ class WireError(ValueError):
     """A line that does not follow the protocol."""
 
 
-def encode_request(verb: str, run: Run, options: dict, items: "list[dict]", common: "dict | None" = None) -> bytes:
+def encode_request(
+    verb: str, run: Run, options: dict, items: "list[dict]", common: "dict | None" = None
+) -> bytes:
     """The bytes of a request, end line included."""
     lines = [
         _dump({
-            "jobmgr": PROTOCOL, "verb": verb, "run": run._asdict(), "options": options, "common": common or {},
+            "jobmgr": PROTOCOL, "verb": verb, "run": run._asdict(),
+            "options": options, "common": common or {},
         })
     ]
     lines.extend(_dump({"item": item}) for item in items)
@@ -157,9 +167,9 @@ def read_request(stream: object) -> Request:
     if not first.endswith(b"\n"):
         raise WireError("the request has no header line")
     header = _load(first)
-    if not isinstance(header.get("jobmgr"), int):
+    if not _is_int(header.get("jobmgr")):
         raise WireError("the request does not begin with a jobmgr header")
-    common = header.get("common") or {}
+    run, options, common = (_object(header, key) for key in ("run", "options", "common"))
     items = []
     while True:
         raw = readline(MAX_REQUEST_LINE)
@@ -174,11 +184,17 @@ def read_request(stream: object) -> Request:
         if not isinstance(item, dict):
             raise WireError("a request line that is neither item nor end")
         items.append(dict(common, **item) if common else item)
-    run = header.get("run") or {}
     return Request(
-        header["jobmgr"], str(header.get("verb", "")),
-        Run(*(run.get(field, "") for field in Run._fields)), header.get("options") or {}, items, complete,
+        header["jobmgr"], str(header.get("verb", "")), Run(*(run.get(field, "") for field in Run._fields)),
+        options, items, complete,
     )
+
+
+def _object(header: dict, key: str) -> dict:
+    value = header.get(key) or {}
+    if not isinstance(value, dict):
+        raise WireError("%s of the request is no object" % key)
+    return value
 
 
 def encode_reply(kind: str, value: object) -> bytes:
@@ -203,10 +219,11 @@ def _load(raw: bytes) -> dict:
 class ReplyReader:
     """Turns the bytes of a reply into ``(kind, value)`` pairs; noise is put aside, not lost.
 
-    ``value`` is the decoded named tuple for hello, job, note, error, found; a dict for data and init; an
-    int for beat and end. ``job_type`` tells which tuple a job line holds. ``noise`` keeps the last 4 KiB of
-    what was no reply; ``ended`` is true once the end line came. A reply line that is broken or too long counts as
-    noise: for its job that is "no answer".
+    ``value`` is the decoded named tuple for hello, job, note and error; a dict for data and init; an int
+    for beat and end. Which tuple a job line holds follows from the verb. ``noise`` keeps the last 4 KiB of
+    what was no reply; ``ended`` is true once the end line came with the right count. A reply line that is
+    broken, of the wrong shape or too long counts as noise: for its job that is "no answer". Arrays may be
+    longer than this version knows; text is always valid Unicode, but for file names.
     """
 
     def __init__(self, verb: str) -> None:
@@ -241,15 +258,15 @@ class ReplyReader:
         return out
 
     def _record(self, raw: bytes) -> "tuple[str, object] | None":
-        at = raw.rfind(MARK.encode())
-        text = raw[at + len(MARK):].decode("utf-8", "replace") if at >= 0 else ""
-        while at >= 0:
+        at = raw.find(_MARK)
+        for _ in range(MAX_MARKS):
+            if at < 0:
+                break
             try:
-                value, _ = _DECODER.raw_decode(text)
+                value, _ = _DECODER.raw_decode(raw[at + len(_MARK):].decode("utf-8", "replace"))
                 return self._typed(value)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                at = raw.rfind(MARK.encode(), 0, at)
-                text = raw[at + len(MARK):].decode("utf-8", "replace")
+                at = raw.find(_MARK, at + 1)  # a line that was cut, and one of another writer behind it
         for word in (NOT_INSTALLED, NO_PYTHON):
             if raw.rstrip().endswith(word.encode()):
                 self.missing_host_side = word
@@ -264,15 +281,14 @@ class ReplyReader:
         if kind == JOB:
             content = self._decode_job(content)
             self.count += 1
-        elif kind == END:
-            self.ended = int(content) == self.count
-            content = int(content)
         elif kind in _RECORDS:
-            content = _RECORDS[kind](*content)
-        elif kind == BEAT:
-            content = int(content)
-        elif kind not in (DATA, INIT):
-            raise ValueError("unknown kind")
+            content = _record(_RECORDS[kind], content)
+        elif kind in (END, BEAT):
+            if not _is_int(content):
+                raise ValueError("no count")
+            self.ended = self.ended or (kind == END and content == self.count)
+        elif kind not in (DATA, INIT) or not isinstance(content, dict):
+            raise ValueError("unknown kind, or no object")
         return kind, content
 
     def _put_aside(self, raw: bytes) -> None:
@@ -280,6 +296,13 @@ class ReplyReader:
 
 
 _DECODER = json.JSONDecoder()
+_MARK = MARK.encode("ascii")
+#: The shape of each record, one letter per field: t text, i integer, n number, b bool, o object, l list, *
+#: anything (decoded further).
+_SHAPES = {
+    Hello: "itntttttt", Note: "ttt", Error: "tt", Submitted: "tttttt", Killed: "tttt*", Found: "tttb",
+    Evidence: "tt***ttbbt**", FileEvidence: "tioliit", QueueEvidence: "tttt", Listed: "*it",
+}
 _RECORDS = {HELLO: Hello, NOTE: Note, ERROR: Error}
 
 
@@ -287,33 +310,96 @@ def _keep(value: object) -> object:
     return value
 
 
-def decode_evidence(value: list) -> Evidence:
-    """Evidence from what ``encode_reply(JOB, evidence)`` wrote. Raises ValueError or TypeError if it does not fit."""
-    evidence = Evidence(*value)
-    file = FileEvidence(*evidence.file)
-    if not isinstance(file.facts, dict) or not isinstance(file.size, int) or not isinstance(evidence.job, str):
-        raise ValueError("evidence of the wrong shape")
-    return evidence._replace(
-        file=file._replace(messages=tuple(tuple(str(part) for part in m) for m in file.messages)),
-        queue=QueueEvidence(*evidence.queue),
-        found=Found(*evidence.found),
-        files=None if evidence.files is None else tuple(Listed(*entry) for entry in evidence.files),
+def _record(kind: type, value: object) -> tuple:
+    """A named tuple from its array, which may be longer. Raises ValueError if a field has the wrong type."""
+    if not isinstance(value, list):
+        raise ValueError("no array")
+    shape = _SHAPES[kind]
+    if len(value) < len(shape):
+        raise ValueError("too short")
+    return kind(*[_field(letter, one) for letter, one in zip(shape, value)])
+
+
+def _field(letter: str, value: object) -> object:
+    if letter == "t":
+        return _text(value)
+    fits = (
+        letter == "*" or (letter == "i" and _is_int(value)) or (letter == "n" and _is_number(value))
+        or (letter == "b" and isinstance(value, bool)) or (letter == "o" and isinstance(value, dict))
+        or (letter == "l" and isinstance(value, list))
+    )
+    if not fits:
+        raise ValueError("a field of the wrong type")
+    return value
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15
+
+
+def _text(value: object) -> str:
+    """A text that can be encoded: half surrogate pairs become question marks."""
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return value
+
+
+def decode_evidence(value: object) -> Evidence:
+    """Evidence from what ``encode_reply(JOB, evidence)`` wrote. Raises ValueError if it does not fit."""
+    evidence = _record(Evidence, value)
+    file = _record(FileEvidence, evidence.file)  # type: ignore[attr-defined]
+    files = evidence.files  # type: ignore[attr-defined]
+    if files is not None and not isinstance(files, list):
+        raise ValueError("files: no array")
+    return evidence._replace(  # type: ignore[attr-defined]
+        file=file._replace(  # type: ignore[attr-defined]
+            facts={_text(key): _text(one) for key, one in file.facts.items()},  # type: ignore[attr-defined]
+            messages=tuple(_message(one) for one in file.messages),  # type: ignore[attr-defined]
+        ),
+        queue=_record(QueueEvidence, evidence.queue),  # type: ignore[attr-defined]
+        found=_record(Found, evidence.found),  # type: ignore[attr-defined]
+        files=None if files is None else tuple(_listed(one) for one in files),
     )
 
 
-def decode_submitted(value: list) -> Submitted:
+def _message(value: object) -> "tuple[str, ...]":
+    if not isinstance(value, list) or len(value) < 3:
+        raise ValueError("no message")
+    return tuple(_text(part) for part in value[:3])
+
+
+def _listed(value: object) -> Listed:
+    """File names keep what is not Unicode (as ``os.fsdecode`` gives it), since they name files."""
+    listed = _record(Listed, value)
+    if not isinstance(listed.path, str):  # type: ignore[attr-defined]
+        raise ValueError("no file name")
+    return listed  # type: ignore[return-value]
+
+
+def decode_submitted(value: object) -> Submitted:
     """A Submitted from its array."""
-    return Submitted(*value)
+    return _record(Submitted, value)  # type: ignore[return-value]
 
 
-def decode_killed(value: list) -> Killed:
+def decode_killed(value: object) -> Killed:
     """A Killed from its array, its evidence included."""
-    killed = Killed(*value)
-    if killed.evidence is None:
-        return killed
-    return killed._replace(evidence=decode_evidence(killed.evidence))
+    killed = _record(Killed, value)
+    if killed.evidence is None:  # type: ignore[attr-defined]
+        return killed  # type: ignore[return-value]
+    return killed._replace(evidence=decode_evidence(killed.evidence))  # type: ignore[attr-defined]
 
 
 _JOB_DECODERS = {
-    JOBS_SUBMIT: decode_submitted, JOBS_POLL: decode_evidence, JOBS_KILL: decode_killed, SCAN: decode_evidence,
+    JOBS_SUBMIT: decode_submitted,
+    JOBS_POLL: decode_evidence,
+    JOBS_KILL: decode_killed,
+    SCAN: decode_evidence,
 }

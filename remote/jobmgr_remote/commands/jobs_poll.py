@@ -33,7 +33,8 @@ def run(request: wire.Request, reply: object, host: object) -> None:
     spool = background.tend(host, options) if options.get("tend", True) else background.spool_of(host)
     looker = evidence.Looker(host, spool)
     items = checked(request.items, reply)
-    wait = min(float(options.get("wait") or 0), MAX_WAIT)
+    longest = host.conf.max_wait  # type: ignore[attr-defined]
+    wait = min(float(options.get("wait") or 0), MAX_WAIT if longest is None else longest)
     if wait > 0:
         items = Watch(looker, items, host, options, reply).until_change(wait)
         looker.forget()
@@ -103,14 +104,15 @@ class Watch(object):
         """The items that changed; [] if the time is over or the caller has gone."""
         now = time.monotonic()
         deadline = now + seconds
-        pause = FIRST_PAUSE + PAUSE_PER_JOB * len(self.items)
+        slowest = self.host.conf.min_polling_interval  # type: ignore[attr-defined]
+        pause = max(slowest, FIRST_PAUSE + PAUSE_PER_JOB * len(self.items))
         changed = self._look(slow=True)
         while not changed:
             now = time.monotonic()
             if now >= deadline or self.host.stdin_ended(min(pause, deadline - now)):
                 return []
             self.reply.progress()
-            pause = min(pause * GROWTH, LAST_PAUSE)
+            pause = max(slowest, min(pause * GROWTH, LAST_PAUSE))
             changed = self._look(slow=time.monotonic() >= self._slow_at)
         if len(self.items) > len(changed):
             time.sleep(min(LINGER, LINGER_PER_JOB * len(self.items)))
