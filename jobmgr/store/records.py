@@ -152,8 +152,8 @@ class Change:
     """The new record of a job after a decision. ``old`` is the job as it was read when the decision was made.
 
     If the stored state is no longer ``old.state``, or the job was marked to be killed meanwhile, this change
-    is not made. ``new`` holds the whole new record (``old._replace(...)``); what names the job, ``submit_time``,
-    ``kill_intended``, ``changed``, ``doubt_since`` and ``followed`` are not taken from it. ``text`` is for
+    is not made. ``new`` holds the whole new record (``old._replace(...)``); what names the job,
+    ``submit_time``, ``kill_intended``, ``changed``, ``doubt_since`` and ``followed`` are not taken from it. ``text`` is for
     the history, ``evidence`` (JSON, "" = none) what the decision rests on, ``outputs`` what the instance has
     reached by it, ``messages`` those not seen before.
     """
