@@ -153,7 +153,8 @@ class Change:
 
     If the stored state is no longer ``old.state``, or the job was marked to be killed meanwhile, this change
     is not made. ``new`` holds the whole new record (``old._replace(...)``); what names the job,
-    ``submit_time``, ``kill_intended``, ``changed``, ``doubt_since`` and ``followed`` are not taken from it. ``text`` is for
+    ``submit_time``, ``kill_intended``, ``changed``, ``doubt_since`` and ``followed`` are not taken from it.
+    ``text`` is for
     the history, ``evidence`` (JSON, "" = none) what the decision rests on, ``outputs`` what the instance has
     reached by it, ``messages`` those not seen before.
     """
