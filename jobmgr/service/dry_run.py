@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jobmgr.core.plan import Plan
+from jobmgr.core.plan import Instance, Plan
 from jobmgr.core.select import Candidate, select
 from jobmgr.core.states import State
 from jobmgr.core.tasks import SuiteDef
-from jobmgr.platforms.model import Platform
 from jobmgr.service.context import RunContext, World
 from jobmgr.service.jobspec import job_item
 from jobmgr.service.report import plan_of, selected
-from jobmgr_remote import jobfile, layout, runners
+from jobmgr.suite import preview
 
 Row = tuple[str, str, str]
 NO_TOKEN = "00000000-0000-0000-0000-000000000000"
@@ -41,8 +40,6 @@ def of_suite(
         tasks = [candidate.task for candidate, _ in select(ids, pool, suite.families)]
     else:
         plan = Plan(suite.graph, cycle)
-        from jobmgr.core.plan import Instance
-
         for task in suite.tasks:
             plan.put(Instance(task, State.WAITING))
         tasks = plan.ready(0.0)
@@ -62,26 +59,8 @@ def _row(
         "suite": name,
         **job_item(task, platform, cycle=cycle, source_root=source_root, home=str(world.home)),
     }
-    runner = str(item.get("runner") or platform.runner)
-    settings = {
-        "bash": "/bin/bash",
-        "wrapper": f"{layout.LIB}/wrapper.sh",
-        "instance": "",
-        "hostname": platform.hosts[0],
-        "clock_ticks": 100,
-        "directives": _directives(runner, item),
-    }
-    run = {"run_dir": _run_dir(world, platform, name), "suite": name}
-    return job, platform.name, jobfile.render({**item, "runner": runner}, run, settings)
-
-
-def _run_dir(world: World, platform: Platform, name: str) -> str:
-    """The run directory; variables of a host's path stay as they are written, for only the host knows them."""
-    root = str(world.run_root) if platform.transport == "local" else platform.run_root
-    return f"{root if root.startswith('/') else f'/{root}'}/{name}"
-
-
-def _directives(runner: str, item: dict[str, object]) -> list[str]:
-    found = runners.get(runner)
-    lines = found.directives(item) if hasattr(found, "directives") else []
-    return [str(line) for line in lines]
+    return (
+        job,
+        platform.name,
+        preview.job_file(item, platform.runner, platform.hosts[0], f"{platform.run_root}/{name}", name),
+    )

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobmgr.core.clock import parse_utc
 from jobmgr.core.decide import decide
 from jobmgr.core.evidence import JobView, Look
+from jobmgr.core.found import submission
 from jobmgr.core.graph import Graph
 from jobmgr.core.states import State
 from jobmgr.core.tasks import SuiteDef, TaskDef, TaskTable
@@ -26,7 +26,7 @@ from jobmgr.service.context import M_ADHOC, M_SUITE, RunContext, World
 from jobmgr.store.records import Host, Job
 from jobmgr.suite.load import SUITE_FILE, load_suite
 from jobmgr.transport import rsync
-from jobmgr_remote import layout, status, wire
+from jobmgr_remote import layout, wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +176,8 @@ def _job(scan: _Scan, evidence: wire.Evidence, now: float) -> Job:
     submitted.
     """
     cycle, task, number = layout.split_job_id(evidence.job)
-    facts = evidence.file.facts
-    runner = str(facts.get(status.RUNNER) or BACKGROUND)
+    runner, instance, when = submission(evidence)
+    runner = runner or BACKGROUND
     view = JobView(
         evidence.job,
         evidence.token,
@@ -185,12 +185,12 @@ def _job(scan: _Scan, evidence: wire.Evidence, now: float) -> Job:
         runner != BACKGROUND,
         State.SUBMITTED,
         native_id=str(evidence.native_id or ""),
-        instance=str(facts.get(status.INSTANCE) or ""),
+        instance=instance,
         acknowledged=True,
     )
     verdict = decide(view, Look(evidence, scan.hello.time, scan.hello.instance, scan.hello.run_state))
     known = verdict.facts
-    submitted = parse_utc(facts.get(status.SUBMIT_TIME)) or now
+    submitted = now if when is None else when
     values: dict[str, Any] = dict.fromkeys(Job._fields)
     values.update(
         number=0,

@@ -1,0 +1,90 @@
+"""What calls of the library return, beside the rows of :mod:`jobmgr.service.report`. Frozen records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a SUITE word means: ``kind`` is ``run`` or ``path``; ``note`` says which was taken where both were
+    possible.
+    """
+
+    kind: str
+    name: str
+    path: Path | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """A job that would be submitted: ``text`` is its job file, as far as it is known without asking the host.
+    """
+
+    job: str
+    platform: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TickResult:
+    """What one turn did. ``busy``: another process is at work on the run, nothing was done.
+
+    ``unreachable`` and ``person`` map hosts to why they gave no answer; for those in ``person`` a person must
+    act.
+    """
+
+    run: str
+    busy: bool = False
+    polled: int = 0
+    changed: int = 0
+    submitted: int = 0
+    retrieved: int = 0
+    unreachable: Mapping[str, str] = field(default_factory=dict)
+    person: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class KillResult:
+    """What became of one kill: ``killed``, ``already-finished``, ``not-found``, ``could-not`` or
+    ``no-answer``; ``text``: why.
+    """
+
+    id: str
+    result: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveResult:
+    """What came home: number of files, bytes; what was left out, with the reason; what is still to come."""
+
+    files: int
+    bytes: int
+    left_out: Sequence[tuple[str, str]] = ()
+    to_come: int = 0
+    unreachable: Mapping[str, str] = field(default_factory=dict)
+    person: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HostResult:
+    """What one host did: the paths that it removed, or the error text ("" = none)."""
+
+    host: str
+    removed: Sequence[str] = ()
+    error: str = ""
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CleanResult:
+    """What was (or would be) deleted: (host, path), host "" for this machine; hosts that refused or gave no
+    answer.
+    """
+
+    paths: Sequence[tuple[str, str]]
+    failed: Sequence[HostResult] = ()
