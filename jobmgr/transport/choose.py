@@ -5,8 +5,6 @@ from __future__ import annotations
 from jobmgr.transport.openssh import master_is_up
 from jobmgr.transport.ssh_settings import SshOptions, SshSettings, read_settings, why_openssh
 
-LOCAL_HOSTS = ("localhost",)
-
 
 def decide(shared_connection: bool, only_openssh: str | None) -> tuple[str, str]:
     """The name of the transport and the reason, in words for ``platforms show``."""
@@ -20,5 +18,9 @@ def decide(shared_connection: bool, only_openssh: str | None) -> tuple[str, str]
 def choose(host: str, options: SshOptions | None = None) -> tuple[str, str]:
     """Apply the rule to ``host`` as it is now; does not connect. Raises ConnectError if ssh is missing."""
     options = options or SshOptions()
-    settings: SshSettings = read_settings(host, options)
-    return decide(master_is_up(host, options, settings), why_openssh(settings))
+    return choose_by(read_settings(host, options), options)
+
+
+def choose_by(settings: SshSettings, options: SshOptions) -> tuple[str, str]:
+    """The same for settings that are known already."""
+    return decide(master_is_up(settings.host, options, settings), why_openssh(settings))

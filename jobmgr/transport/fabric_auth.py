@@ -64,6 +64,7 @@ class Login(AuthStrategy):  # type: ignore[misc]
         super().__init__(ssh_config=None)
         self._settings = settings
         self._locked: list[str] = []
+        self._hardware = False
         self._agent: AgentSSH | None = None
 
     def authenticate(self, transport: Any) -> list[str]:
@@ -103,6 +104,10 @@ class Login(AuthStrategy):  # type: ignore[misc]
         if self._settings.gssapi and "gssapi-with-mic" in offered:
             reason = "the keys are refused, Kerberos (GSSAPI) is what is left"
             return ssh_errors.only_openssh(self._settings, reason)
+        if self._hardware and "publickey" in offered:
+            return ssh_errors.only_openssh(
+                self._settings, "a key that was not tried is in a FIDO device (sk-)"
+            )
         if self._locked and "publickey" in offered:
             return ssh_errors.passphrase_wanted(self._settings, self._locked)
         return ssh_errors.login_refused(self._settings, offered)
@@ -115,6 +120,7 @@ class Login(AuthStrategy):  # type: ignore[misc]
         named = {found.blob for found in files if found.blob}
         in_agent = {key.blob: key for key in self._agent_keys()}
         usable = {blob: key for blob, key in in_agent.items() if not key_type_of(blob).startswith("sk-")}
+        self._hardware = len(usable) < len(in_agent) or any(found.hardware for found in files)
         yield from (usable[found.blob] for found in files if found.blob in usable)
         if not self._settings.identities_only:
             yield from (key for blob, key in usable.items() if blob not in named)

@@ -61,9 +61,13 @@ class FabricSSH:
 
     name = "fabric"
 
-    def __init__(self, host: str, *, options: SshOptions | None = None) -> None:
+    def __init__(
+        self, host: str, *, options: SshOptions | None = None, settings: SshSettings | None = None
+    ) -> None:
+        """``settings``: what ``ssh -G`` said just now, if it has been asked already."""
         self.host = host
         self._options = options or SshOptions()
+        self._settings = settings
         self._lock = threading.Lock()
         self._gate = SessionGate()
         self._connection: _Connection | None = None
@@ -81,7 +85,9 @@ class FabricSSH:
                 self._suspect = False
                 return connection
             self._drop()
-            self._connection = _open(read_settings(self.host, self._options), self._options)
+            settings = self._settings or read_settings(self.host, self._options)
+            self._settings = None  # a later connection asks again: the configuration may have changed
+            self._connection = _open(settings, self._options)
             self._suspect = False
             return self._connection
 

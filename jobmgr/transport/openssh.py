@@ -113,9 +113,13 @@ class OpenSSH:
 
     name = "openssh"
 
-    def __init__(self, host: str, *, options: SshOptions | None = None) -> None:
+    def __init__(
+        self, host: str, *, options: SshOptions | None = None, settings: SshSettings | None = None
+    ) -> None:
+        """``settings``: what ``ssh -G`` said just now, if it has been asked already."""
         self.host = host
         self._options = options or SshOptions()
+        self._settings = settings
         self._gate = SessionGate()
         self._resolving = threading.Lock()
         self._resolved: tuple[SshSettings, ControlPaths] | None = None
@@ -141,7 +145,8 @@ class OpenSSH:
     def _resolve(self) -> tuple[SshSettings, ControlPaths]:
         with self._resolving:
             if self._resolved is None:
-                settings = read_settings(self.host, self._options)
+                settings = self._settings or read_settings(self.host, self._options)
+                self._settings = None
                 self._resolved = settings, control_paths(settings, self._options)
             return self._resolved
 

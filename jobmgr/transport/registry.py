@@ -31,18 +31,20 @@ def make_transport(
         return Local(host)
     if kind not in KINDS:
         raise UsageError(f"unknown transport {kind!r} (known: {', '.join(KINDS)})")
-    from jobmgr.transport.ssh_settings import SshOptions, checked_host
+    from jobmgr.transport.ssh_settings import SshOptions, checked_host, read_settings
 
     checked_host(host)
     options = SshOptions(tuple(ssh_options), connect_timeout, ssh_config, control_dir)
+    settings = None
     if kind == "auto":
-        from jobmgr.transport.choose import choose
+        from jobmgr.transport.choose import choose_by
 
-        kind, _ = choose(host, options)
+        settings = read_settings(host, options)
+        kind, _ = choose_by(settings, options)
     if kind == "openssh":
         from jobmgr.transport.openssh import OpenSSH
 
-        return OpenSSH(host, options=options)
+        return OpenSSH(host, options=options, settings=settings)
     from jobmgr.transport.fabric_ssh import FabricSSH
 
-    return FabricSSH(host, options=options)
+    return FabricSSH(host, options=options, settings=settings)

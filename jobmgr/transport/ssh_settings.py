@@ -22,13 +22,17 @@ SSH_G_TIMEOUT = 30.0
 """Seconds; ``Match exec`` may ask something slow, but not for ever."""
 
 
+TAKES_A_WORD = frozenset(f"-{letter}" for letter in "BbcDeEFIiJLlmOopQRSWw")
+"""Options of ssh(1) whose value may be the next word."""
+
+
 @dataclass(frozen=True, slots=True)
 class SshOptions:
     """How one host is to be reached, beside what the ssh configuration says.
 
-    ``ssh_options``: ``Key=value`` or ready-made ssh arguments (``-p2222``). ``connect_timeout`` in
-    seconds. ``config_file`` replaces the user's and the system's configuration (``ssh -F``).
-    ``control_dir`` is where shared connections live (default: ``~/.jobmgr/ssh``).
+    ``ssh_options``: ``Key=value`` or ready-made ssh arguments (``-p2222``; ``-p``, ``2222``).
+    ``connect_timeout`` in seconds. ``config_file`` replaces the user's and the system's configuration
+    (``ssh -F``). ``control_dir`` is where shared connections live (default: ``~/.jobmgr/ssh``).
     """
 
     ssh_options: tuple[str, ...] = ()
@@ -39,7 +43,12 @@ class SshOptions:
     def argv(self) -> list[str]:
         """The part of an ssh command line that carries these options."""
         argv = ["-F", self.config_file] if self.config_file else []
-        return argv + [word if word.startswith("-") else f"-o{word}" for word in self.ssh_options]
+        before = ""
+        for word in self.ssh_options:
+            plain = word.startswith("-") or before in TAKES_A_WORD
+            argv.append(word if plain else f"-o{word}")
+            before = "" if before in TAKES_A_WORD else word
+        return argv
 
 
 @dataclass(frozen=True, slots=True)

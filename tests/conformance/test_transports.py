@@ -417,6 +417,21 @@ def test_one_of_two_known_keys_is_enough(sshd: PrivateSshd, kind: str, tmp_path:
         assert over.run("echo in").stdout == b"in\n"
 
 
+def test_the_host_is_asked_for_a_key_of_a_type_that_is_known(
+    make_sshd: MakeSshd, kind: str, tmp_path: Path
+) -> None:
+    other = tmp_path / "ecdsa"
+    argv = ["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", other]
+    subprocess.run(argv, check=True, capture_output=True)
+    sshd = make_sshd(start=False)
+    sshd._options["HostKey"] = f"{sshd.host_key_path}\nHostKey {other}"
+    sshd.start()
+    key = Path(f"{other}.pub").read_text().split()
+    Path(sshd.known_hosts_path).write_text(f"{sshd.name} {key[0]} {key[1]}\n")
+    with contextlib.closing(transport_to(sshd, kind)) as over:
+        assert over.run("echo in").stdout == b"in\n"
+
+
 @pytest.fixture
 def jump_config(make_sshd: MakeSshd) -> tuple[PrivateSshd, PrivateSshd]:
     """A node whose address is of use only on the gateway's side: (gateway, node)."""

@@ -113,6 +113,8 @@ def test_what_ssh_prints_here_is_understood(tmp_path: Path) -> None:
 def test_options_become_ssh_arguments() -> None:
     options = SshOptions(("Port=7", "-v"), config_file="/c")
     assert options.argv() == ["-F", "/c", "-oPort=7", "-v"]
+    words = SshOptions(("-p", "7", "-o", "User=x", "-4", "Compression yes"))
+    assert words.argv() == ["-p", "7", "-o", "User=x", "-4", "-oCompression yes"]
 
 
 @pytest.mark.parametrize(
