@@ -109,7 +109,11 @@ def worker_argv(host: str, path: str, log: str | None = None) -> list[str]:
 
 
 class OpenSSH:
-    """One host by way of the ``ssh`` program."""
+    """One host by way of the ``ssh`` program.
+
+    ``exit_code`` is 255 where the login shell itself died of a signal: ssh is told which, and does not
+    say. (A signal of a command below a shell that lives on is 128+N, as with the other transports.)
+    """
 
     name = "openssh"
 
