@@ -97,7 +97,8 @@ class Plan:
         return bool(self._active)
 
     def finished(self) -> bool:
-        """Whether nothing is active, nothing waits for its time, and nothing can become ready by itself any more.
+        """Whether nothing is active, nothing waits for its time, and nothing can become ready by itself any
+        more.
 
         What waits for a manual task is not waited for: only a person can start that one.
         """

@@ -41,7 +41,7 @@ def parse(text: str) -> Selector:
     parts = body.split("/") if body else ["*", "*"]
     if len(parts) == 1:
         parts = ["*", parts[0]]
-    if len(parts) > 3 or not all(_PART.match(part) for part in parts):
+    if len(parts) > 3 or ".." in body or not all(_PART.match(part) for part in parts):
         raise UsageError(
             f"not an ID: {text!r} (expected CYCLE/TASK, CYCLE/TASK/NN, TASK or a glob, "
             "each with an optional :STATE)"
