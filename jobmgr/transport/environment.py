@@ -16,6 +16,15 @@ def scrubbed(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     return {key: value for key, value in source.items() if not key.startswith("JOBMGR_")}
 
 
+def outliving(environ: Mapping[str, str]) -> dict[str, str]:
+    """``environ`` for what must not die with the job that this jobmgr was called from.
+
+    That is an SSH master, and a call of the host side on this machine. A kill finds the processes of a
+    job by descent too; it spares what carries this mark and not the job's token.
+    """
+    return {**environ, "JOBMGR_SERVICE": "1"}
+
+
 OF_THIS_LOGIN = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_ORIGINAL_COMMAND", "SSH_TTY")
 PROMPTERS = ("DISPLAY", "SSH_ASKPASS", "WAYLAND_DISPLAY")
 

@@ -7,7 +7,7 @@ import subprocess
 
 from jobmgr.errors import ConnectError, IdleTimeout
 from jobmgr.transport.base import Completed, Hold, OnChunk
-from jobmgr.transport.environment import scrubbed
+from jobmgr.transport.environment import outliving, scrubbed
 from jobmgr.transport.pump import Silence, close_pipes, exit_code, pump, reap_later
 
 
@@ -46,7 +46,7 @@ class Local:
         return Completed(exit_code(code), out, err)
 
     def _start(self, command: str) -> subprocess.Popen[bytes]:
-        environ = scrubbed()
+        environ = outliving(scrubbed())
         if self._home is not None:
             environ["HOME"] = self._home
         home = environ.get("HOME") or os.path.expanduser("~")

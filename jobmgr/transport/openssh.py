@@ -33,7 +33,7 @@ from jobmgr.errors import (
 from jobmgr.transport import control_socket, ssh_errors
 from jobmgr.transport.base import Completed, Hold, OnChunk
 from jobmgr.transport.control_socket import ControlPaths, control_paths
-from jobmgr.transport.environment import for_ssh, scrubbed
+from jobmgr.transport.environment import for_ssh, outliving, scrubbed
 from jobmgr.transport.identity import read_identity
 from jobmgr.transport.pace import wait_for_turns
 from jobmgr.transport.pump import Silence, close_pipes, pump
@@ -312,7 +312,7 @@ def _start_master(settings: SshSettings, options: SshOptions, paths: ControlPath
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,
-            env=for_ssh(),
+            env=outliving(for_ssh()),
             cwd="/" if not _relative(options) else None,
             start_new_session=True,
         )
@@ -401,7 +401,8 @@ def login(host: str, options: SshOptions | None = None) -> bool:
         if _trusted(paths):
             return False
         end_master(paths)
-        code = subprocess.call(master_argv(host, options, paths.socket, interactive=True), env=scrubbed())
+        argv = master_argv(host, options, paths.socket, interactive=True)
+        code = subprocess.call(argv, env=outliving(scrubbed()))
         if code != 0:
             raise AuthenticationError(f"{host}: ssh could not log in (exit {code}); see what it said above")
     return True
