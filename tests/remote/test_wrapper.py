@@ -6,6 +6,8 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -396,6 +398,7 @@ def test_a_signal_is_named_and_passed_on_at_once(make_job: MakeJob, name: str, g
         (os.killpg if group else os.kill)(child.pid, number)
         assert child.wait(30) == 128 + number
         assert job.exit == f"SIGNAL/{name}"
+        assert job.err == ""
         assert job.out == f"err SIGNAL/{name}\n"
         assert with_token(job.token) == []
 
@@ -849,3 +852,21 @@ def test_messages_where_nothing_may_be_executed(make_job: MakeJob) -> None:
     need(not os.access(job.run_dir / ".service/bin/jobmgr-message", os.X_OK), "x for nobody is not x here")
     assert job.run() == 0
     assert messages(job) == [("INFO", "one"), ("INFO", "two")]
+
+
+def test_support_files_come_out_of_an_archive_too(tmp_path: Path) -> None:
+    archive = tmp_path / "host.pyz"
+    package = Path(layout.__file__).parent
+    with zipfile.ZipFile(archive, "w") as made:
+        for name in ("__init__.py", "jobfile.py", "layout.py", "job/wrapper.sh", "job/jobmgr-message.sh"):
+            made.write(package / name, f"jobmgr_remote/{name}")
+    code = (
+        "import sys; sys.path[0] = sys.argv[1]\n"
+        "from jobmgr_remote import jobfile; print(jobfile.install_support(sys.argv[2]))"
+    )
+    run_dir = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, "-c", code, archive, run_dir], stdout=subprocess.PIPE, text=True, check=True, cwd="/"
+    )
+    assert (run_dir / done.stdout.strip()).read_bytes() == (package / "job/wrapper.sh").read_bytes()
+    assert (run_dir / ".service/bin/jobmgr-message").exists()

@@ -478,7 +478,11 @@ jobmgr_wait
 
 jobmgr_judge
 jobmgr_extra=$jobmgr_exit
-[[ $jobmgr_record == SUCCEEDED ]] || jobmgr_extra=$jobmgr_err
+jobmgr_name=exit_script
+if [[ $jobmgr_record != SUCCEEDED ]]; then
+    jobmgr_extra=$jobmgr_err
+    jobmgr_name=err_script
+fi
 if [[ -n $jobmgr_extra ]]; then
     export JOBMGR_EXIT=$jobmgr_record
     [[ -z $jobmgr_time_limit ]] || jobmgr_start_timer "$jobmgr_time_limit" limit
@@ -491,7 +495,7 @@ if [[ -n $jobmgr_extra ]]; then
         eval "$jobmgr_extra"
     ) < /dev/null &
     set +m
-    jobmgr_wait_extra "$([[ $jobmgr_record == SUCCEEDED ]] && printf exit_script || printf err_script)"
+    jobmgr_wait_extra "$jobmgr_name"
 fi
 jobmgr_stop_timer
 jobmgr_remove_empty_work_dir
