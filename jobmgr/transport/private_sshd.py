@@ -26,6 +26,8 @@ from jobmgr.transport.environment import scrubbed
 START_TIMEOUT = 10.0
 START_ATTEMPTS = 5
 STOP_TIMEOUT = 5.0
+STOP_ROUNDS = 3
+"""A session that was just being forked shows up in the second round."""
 SBIN = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 
 
@@ -120,9 +122,12 @@ class PrivateSshd:
 
     def stop(self) -> None:
         """End sshd, its sessions, and every process that lives in its home (jobs that go on, say)."""
-        self.thaw()
-        self.kill_sessions()
-        self._end_listener()
+        for pid in self._listener():  # so that no session begins while the sessions are ended
+            _send(pid, signal.SIGSTOP)
+        for _ in range(STOP_ROUNDS):
+            if self._sessions():
+                self.kill_sessions()
+        self._end_listener(signal.SIGKILL)
         end_processes(self._inhabitants())
 
     def stop_accepting(self) -> None:
@@ -167,8 +172,9 @@ class PrivateSshd:
         todo = [*self._listener(), *found]
         while todo:
             for pid in children.get(todo.pop(), []):
-                if pid not in found and _command(pid).startswith("sshd"):
-                    found[pid] = start_time(pid)
+                start = start_time(pid)  # empty for a zombie
+                if start and pid not in found and _command(pid).startswith("sshd"):
+                    found[pid] = start
                     todo.append(pid)
         return found
 
@@ -183,10 +189,10 @@ class PrivateSshd:
                     found[pid] = start_time(pid)
         return found
 
-    def _end_listener(self) -> None:
+    def _end_listener(self, number: signal.Signals = signal.SIGTERM) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.terminate()
+            process.send_signal(number)
             try:
                 process.wait(STOP_TIMEOUT)
             except subprocess.TimeoutExpired:
