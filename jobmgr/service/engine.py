@@ -22,7 +22,7 @@ from jobmgr.core.retry import Ended, Policy, after_final
 from jobmgr.core.states import ACTIVE, UNSETTLED, State
 from jobmgr.errors import JobmgrError, TransportError
 from jobmgr.platforms.model import Platform
-from jobmgr.service import poll, retrieve, submit
+from jobmgr.service import activity, poll, retrieve, submit
 from jobmgr.service.context import RunContext
 from jobmgr.service.reach import blocked, needs_person, note_trouble
 from jobmgr.service.report import planned
@@ -407,6 +407,8 @@ class Engine:
                 )
         if changes:
             self.ctx.store.set_instances(changes, now)
+        followed = set(done)
+        activity.write(self.ctx, [job for job in jobs if job.number in followed])
         self.ctx.store.set_followed(done)
 
     def retrieve(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from jobmgr.core.states import FINAL
 from jobmgr.errors import JobmgrError, NotFoundError, TransportError
+from jobmgr.service import activity
 from jobmgr.service.context import RunContext
 from jobmgr.store import records
 from jobmgr.store.records import Job
@@ -56,8 +57,6 @@ def file_name(name: str) -> str:
 def local_file(ctx: RunContext, job: Job, name: str) -> Path | None:
     """The log at home if it is all there; None if the host may have more."""
     path = ctx.job_dir(job.id) / file_name(name)
-    if name in ("activity", layout.ACTIVITY_FILE):
-        return path
     record = ctx.store.host(job.platform, job.host)
     if record.shared and path.exists():
         return path
@@ -79,6 +78,9 @@ def stream(
     Raises NotFoundError if there is no such log, TransportError if the host cannot be asked (and nothing is
     here).
     """
+    if file_name(name) == layout.ACTIVITY_FILE:
+        yield activity.text_of(ctx.store.history(job.number)).encode()
+        return
     here = local_file(ctx, job, name)
     if here is not None and not (follow and job.state not in FINAL):
         yield from _local(here, tail)

@@ -15,6 +15,9 @@ from jobmgr.service.context import RunContext
 from jobmgr.store.records import Change, Job, Message
 from jobmgr_remote import wire
 
+TELLS_NOTHING = frozenset({"late-answer", "final"})
+"""Rules that leave everything as it was: the one that decided before is still the reason of the state."""
+
 
 def store_changes(ctx: RunContext, changes: Sequence[Change]) -> tuple[Change, ...]:
     """Store a batch of changes in one transaction and tell of them; returns those that were made."""
@@ -103,7 +106,7 @@ def change_of(
         state=verdict.state,
         detail=verdict.detail,
         doubt=verdict.doubt,
-        rule=verdict.rule,
+        rule=job.rule if verdict.rule in TELLS_NOTHING and job.rule else verdict.rule,
         native_id=verdict.native_id,
         acknowledged=verdict.acknowledged,
         seen_size=verdict.seen_size,
