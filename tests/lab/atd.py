@@ -19,11 +19,12 @@ chmod 600 atjobs/.SEQ
 
 
 class AtHost:
-    """``head`` is the host."""
+    """``head`` is the host; ``nodes`` holds just it."""
 
     def __init__(self, lab: Lab, name: str = "atbox") -> None:
         hidden = [command for command in BATCH_COMMANDS if not command.startswith("at")]
         self.head = lab.host(name, hide=hidden)
+        self.nodes = [self.head]
         self.head.at_boot(self._boot)
 
     def _boot(self) -> None:

@@ -93,11 +93,12 @@ _MASTER_PORT = 6444
 
 
 class GridEngine:
-    """``head`` is the one host of it."""
+    """``head`` is the one host of it; ``nodes`` holds just it."""
 
     def __init__(self, lab: Lab, name: str = "grid") -> None:
         self.head = lab.host(name, prepare=self._prepare, hide=("sbatch", "squeue", "scancel", "sacct"))
         self._made = False
+        self.nodes = [self.head]
         self.head.at_boot(self._boot)
         wait_until(self._ready, "Grid Engine's queue takes jobs")
 

@@ -66,6 +66,16 @@ def _check(*argv: str) -> str:
     return done.stdout
 
 
+def _clear_up() -> None:
+    """Remove the bridges and folders of labs whose process is gone."""
+    for alias in Path("/sys/class/net").glob("jm*/ifalias"):
+        pid, _, folder = alias.read_text(encoding="ascii").strip().partition(" ")
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            _quiet("ip", "link", "delete", alias.parent.name)
+            if folder.startswith("/var/tmp/jmlab-"):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 class Lab:
     """A network of hosts. ``with Lab() as lab: host = lab.host("wizard")``."""
 
@@ -82,16 +92,12 @@ class Lab:
     def _take_bridge(self) -> None:
         with open("/run/lock/jobmgr-lab.lock", "w", encoding="ascii") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            _clear_up()
             for number in range(100):
                 name = f"jm{number}"
-                owner = Path(f"/sys/class/net/{name}/ifalias")
-                if owner.exists():
-                    pid = owner.read_text(encoding="ascii").strip()
-                    if pid.isdigit() and not Path("/proc", pid).exists():
-                        _quiet("ip", "link", "delete", name)
                 if _quiet("ip", "link", "add", name, "type", "bridge"):
                     self.number, self.bridge = number, name
-                    _check("ip", "link", "set", name, "alias", str(os.getpid()))
+                    _check("ip", "link", "set", name, "alias", f"{os.getpid()} {self.folder}")
                     _check("ip", "address", "add", f"10.213.{number}.1/24", "dev", name)
                     _check("ip", "link", "set", name, "up")
                     return
