@@ -25,12 +25,12 @@ def _line(event: Event) -> str:
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(event.time))
     moved = f"{event.old or '-'} -> {event.new}" if event.old != event.new else event.new
     text = " ".join(event.text.split())
-    return f"{when} [{event.kind}] {moved}{f' ({event.rule})' if event.rule else ''}{f': {text}' if text else ''}\n"
+    rule = f" ({event.rule})" if event.rule else ""
+    return f"{when} [{event.kind}] {moved}{rule}{f': {text}' if text else ''}\n"
 
 
 def write(ctx: RunContext, jobs: Iterable[Job]) -> None:
-    """Write the activity of jobs that have ended, and the link NN to the latest of each task."""
-    latest: dict[tuple[str, str], Job] = {}
+    """Write the activity of jobs that have ended."""
     for job in jobs:
         folder = ctx.job_dir(job.id)
         os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -39,26 +39,7 @@ def write(ctx: RunContext, jobs: Iterable[Job]) -> None:
         with open(beside, "w", encoding="utf-8", opener=_private) as file:
             file.write(text_of(ctx.store.history(job.number)))
         os.replace(beside, path)
-        if job.key not in latest or latest[job.key].submit < job.submit:
-            latest[job.key] = job
-    for job in latest.values():
-        _link_latest(ctx, job)
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _link_latest(ctx: RunContext, job: Job) -> None:
-    folder = ctx.job_dir(job.id).parent
-    link = folder / layout.LATEST
-    target = f"{job.submit:02d}"
-    try:
-        if int(os.readlink(link)) >= job.submit:
-            return
-    except (OSError, ValueError):
-        pass
-    beside = folder / f".{layout.LATEST}.{os.getpid()}"
-    beside.unlink(missing_ok=True)
-    beside.symlink_to(target)
-    os.replace(beside, link)
