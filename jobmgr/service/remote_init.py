@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from jobmgr import __version__
 from jobmgr.core.events import Contact, Installed, Note
 from jobmgr.errors import RemoteError, UsageError
 from jobmgr.platforms.model import Platform
@@ -104,7 +105,7 @@ def initialise(ctx: RunContext, platform: Platform, host: str, record: Host) -> 
     if reply.truncated or reply.hello is None or not found:
         raise RemoteError(f"{host}: the answer to remote-init was cut off; nothing was submitted. Try again")
     if record.initialised_epoch == 0:
-        home = ", host side installed in ~/.jobmgr" if reply.shipped else ""
+        home = f", host side {__version__} installed in ~/.jobmgr" if reply.shipped else ""
         ctx.emit(Contact(host, f"first contact{home}"))
     at_home = platform.transport == "local" and reply.hello.run_dir == str(ctx.run_dir)
     shared = at_home or bool(found.get("shared"))

@@ -333,7 +333,7 @@ def _status_lines(job: Job) -> list[WhyLine]:
 def _history_lines(ctx: RunContext, job: Job) -> list[WhyLine]:
     lines = []
     for event in ctx.store.history(job.number):
-        moved = f"{event.old} -> {event.new}" if event.old != event.new else event.new
+        moved = f"{event.old} -> {event.new}" if event.old and event.old != event.new else event.new
         text = "; ".join(part for part in (moved, event.text) if part)
         lines.append(WhyLine(event.time, event.kind, text))
     return lines

@@ -75,6 +75,7 @@ def retrieve_host(ctx: RunContext, platform: Platform, host: Host, pending: Sequ
     now = ctx.now()
     after = [_judge(ctx.run_dir, entry, platform, refused, result.stderr, now) for entry in pending]
     ctx.store.put_retrievals(after)
+    point_latest(ctx.run_dir, (entry.path for entry in after if entry.state == records.DONE))
     outcome = Outcome(
         sum(entry.state == records.DONE for entry in after),
         sum(entry.size for entry in after if entry.state == records.DONE),
@@ -86,6 +87,25 @@ def retrieve_host(ctx: RunContext, platform: Platform, host: Host, pending: Sequ
     if outcome.files or outcome.left_out:
         ctx.emit(Retrieved(ctx.name, host.host, outcome.files, outcome.size, outcome.left_out))
     return outcome
+
+
+def point_latest(run_dir: Path, paths: Iterable[str]) -> None:
+    """Beside the log directories of these files, make the link ``NN`` name the latest submit that is here."""
+    logs = layout.JOB_LOGS.split("/")
+    parts = [path.split("/") for path in paths]
+    depth = len(logs) + 4
+    folders = {"/".join(part[:-2]) for part in parts if part[: len(logs)] == logs and len(part) == depth}
+    for folder in folders:
+        here = run_dir / folder
+        if not here.is_dir():
+            continue
+        numbers = [entry.name for entry in here.iterdir() if entry.name.isdigit() and entry.is_dir()]
+        link = here / layout.LATEST
+        if numbers and not (link.is_symlink() and os.readlink(link) == max(numbers, key=int)):
+            beside = here / f".{layout.LATEST}.{os.getpid()}"
+            beside.unlink(missing_ok=True)
+            beside.symlink_to(max(numbers, key=int))
+            beside.replace(link)
 
 
 def _too_large(entry: Retrieval, platform: Platform) -> bool:
@@ -141,6 +161,7 @@ def fetch_running(ctx: RunContext, platform: Platform, host: Host, jobs: Sequenc
     names = (layout.JOB_FILE, layout.OUT_FILE, layout.ERR_FILE, layout.STATUS_FILE)
     paths = [layout.job_file(job.id, name) for job in jobs for name in names]
     rsync.pull(ctx.world.hosts.transport(platform, host.host), host.run_dir, str(ctx.run_dir), paths)
+    point_latest(ctx.run_dir, paths)
     here = [ctx.run_dir / path for path in paths]
     sizes = [path.stat().st_size for path in here if path.is_file()]
     return Outcome(len(sizes), sum(sizes))
