@@ -63,7 +63,7 @@ def archive_name() -> str:
     prebuilt = _prebuilt_file(PREBUILT)
     if prebuilt is not None:
         return prebuilt[: -len(SUFFIX)]
-    return name_of(read_sources(package_folder()))
+    return name_of(_own_sources())
 
 
 def host_archive() -> HostArchive:
@@ -72,7 +72,13 @@ def host_archive() -> HostArchive:
     if prebuilt is not None:
         with open(os.path.join(PREBUILT, prebuilt), "rb") as file:
             return HostArchive(prebuilt[: -len(SUFFIX)], file.read())
-    return build(package_folder())
+    return HostArchive(archive_name(), _zip(_own_sources()))
+
+
+@functools.cache
+def _own_sources() -> dict[str, bytes]:
+    """Read once: a checkout that is edited meanwhile must not ship another archive than requests name."""
+    return read_sources(package_folder())
 
 
 def package_folder() -> str:
