@@ -30,7 +30,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: None)  # not SIG_IGN, which sshd and its jobs would inherit
     # Short: a path of a socket has at most 107 bytes.
-    directory = os.path.realpath(tempfile.mkdtemp(prefix="jobmgr-"))
+    directory = os.path.realpath(tempfile.mkdtemp(prefix="jobmgr-demo-"))
     try:
         home = os.path.join(directory, "home")
         os.mkdir(home, 0o700)

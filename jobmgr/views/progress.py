@@ -64,6 +64,37 @@ class Progress:
                 if row.doubt:
                     self._doubts.add(key)
 
+    def differs(self, counts: Mapping[State, int]) -> bool:
+        """Whether the run has other counts than events have told of: another process changes it too."""
+        with self._lock:
+            return self._counts() != {state: number for state, number in counts.items() if number}
+
+    def missed(self, found: Iterable[rows.Row], now: float) -> list[events.Changed]:
+        """What the store's rows say that no event has told, as events (still to be applied)."""
+        with self._lock:
+            return [
+                events.Changed(
+                    self.run,
+                    row.id,
+                    self._states.get(f"{row.cycle}/{row.task}"),
+                    row.state,
+                    row.detail,
+                    row.native_id,
+                    row.platform,
+                    row.host,
+                    row.since or now,
+                    row.doubt,
+                )
+                for row in found
+                if self._states.get(f"{row.cycle}/{row.task}") is not row.state
+            ]
+
+    def _counts(self) -> dict[State, int]:
+        counts: dict[State, int] = {}
+        for state in self._states.values():
+            counts[state] = counts.get(state, 0) + 1
+        return counts
+
     def apply(self, event: events.Event) -> None:
         """Take one event in. Events of other runs count as news, not as states."""
         with self._lock:
@@ -81,13 +112,10 @@ class Progress:
     def frame(self, room: int) -> Frame:
         """The state of things, with at most ``room`` task lines."""
         with self._lock:
-            counts: dict[State, int] = {}
-            for state in self._states.values():
-                counts[state] = counts.get(state, 0) + 1
             tasks, more = rows.by_task(self._states, room)
             return Frame(
                 self.run,
-                counts,
+                self._counts(),
                 len(self._doubts),
                 tuple(tasks),
                 more,
@@ -176,6 +204,8 @@ def _changed(event: events.Changed, run: str) -> str:
     if event.new not in _ALWAYS_TOLD or event.old == event.new:
         return ""
     words = event.new.value
+    if event.detail.startswith(words):
+        return f"{name}  {text.one_line(event.detail)}"
     if event.new is State.SUBMITTED:
         words += f" to {place(event.platform, event.native_id)}"
     elif event.new is State.RUNNING:

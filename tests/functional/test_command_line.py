@@ -301,10 +301,10 @@ def test_a_host_that_gives_no_answer_is_exit_5_and_doubt(make_sshd: MakeSshd, tm
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_the_demo_plays_suitex_and_leaves_nothing(shell: Shell, tmp_path: Path) -> None:
-    before = set(Path("/tmp").glob("jobmgr-*"))
+    before = set(Path("/tmp").glob("jobmgr-demo-*"))
     out = shell("demo")
     assert "$ jobmgr status suitex" in out
     assert "1/remote-a/01" in out
     assert "The run directory on wizard" in out
     assert re.search(r"suitex finished in .*: 2 succeeded", out)
-    assert set(Path("/tmp").glob("jobmgr-*")) <= before
+    assert set(Path("/tmp").glob("jobmgr-demo-*")) <= before

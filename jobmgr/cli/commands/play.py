@@ -38,23 +38,52 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 class Listener:
-    """Hands events to whoever shows them: the live picture once there is one, else lines of text."""
+    """Hands events to whoever shows them: the live picture once there is one, else lines of text.
+
+    Another process may change the run as well (a kill, a remove, a tick): after each turn of the loop the counts
+    are compared, and what no event has told is read from the store.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self.progress: progress.Progress | None = None
-        self.run = ""
+        self._run = ""
+        self._live = False
+        self._progress: progress.Progress | None = None
+        self._started: Run | None = None
+
+    def expect(self, run: str) -> None:
+        """The run whose name goes without saying."""
+        self._run = run
+
+    def follow(self, started: Run, *, live: bool) -> progress.Progress:
+        """From now on keep the picture of this run; ``live``: somebody draws it."""
+        self._started = started
+        self._run = started.name
+        self._live = live
+        self._progress = progress.Progress(started.name)
+        self._progress.seed(started.rows())
+        return self._progress
 
     def __call__(self, event: events.Event) -> None:
-        if self.progress is not None:
-            self.progress.apply(event)
-        elif (self._context.live and not isinstance(event, events.Changed)) or self._context.json:
+        self._show(event)
+        started, known = self._started, self._progress
+        if isinstance(event, events.Turn) and started is not None and known is not None:
+            if event.run == started.name and known.differs(event.counts):
+                for missed in known.missed(started.rows(), self._context.now()):
+                    self._show(missed)
+
+    def _show(self, event: events.Event) -> None:
+        if self._progress is not None:
+            self._progress.apply(event)
+        if self._context.json:
             self._context.tell(event)
         elif not self._context.live:
             self._plain(event)
+        elif not self._live and not isinstance(event, events.Changed):
+            self._context.tell(event)
 
     def _plain(self, event: events.Event) -> None:
-        told = progress.told_by(event, self.run)
+        told = progress.told_by(event, self._run)
         if not told:
             return
         if isinstance(event, events.Trouble):
@@ -70,12 +99,11 @@ def run(args: argparse.Namespace, context: Context) -> int:
         resolved = session.resolve(args.suite)
         if resolved.note:
             context.note(resolved.note)
-        listener.run = args.name or resolved.name
+        listener.expect(args.name or resolved.name)
         started: Run | None = None
         try:
             cycle = {} if args.cycle is None else {"cycle": args.cycle}
             started = session.submit(args.suite, name=args.name, new=args.new, **cycle)
-            listener.run = started.name
             with _picture(started, listener, context):
                 session.play(started.name, timeout=args.timeout)
         except KeyboardInterrupt:
@@ -90,13 +118,11 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 
 def _picture(started: Run, listener: Listener, context: Context) -> AbstractContextManager[object]:
+    shown = listener.follow(started, live=context.live)
     if not context.live:
         return nullcontext()
     from jobmgr.views.live import LivePlay
 
-    shown = progress.Progress(started.name)
-    shown.seed(started.rows())
-    listener.progress = shown
     return LivePlay(shown, context.out, color=context.colored)
 
 

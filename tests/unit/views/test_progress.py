@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from views_records import Row
 
 from jobmgr.core import events
 from jobmgr.core.states import State
 from jobmgr.views import progress
+from views_records import Row
 
 
 def changed(job: str, new: State, **other: object) -> events.Changed:
@@ -30,6 +30,7 @@ def changed(job: str, new: State, **other: object) -> events.Changed:
         (changed("1/a/01", State.FAILED, detail="exit 3"), "1/a/01  failed: exit 3"),
         (changed("1/a/01", State.FAILED, detail="\x1b[2J"), "1/a/01  failed: \\x1b[2J"),
         (changed("1/a/01", State.RUNNING, run="other"), "other 1/a/01  running on wizard (pid 4711)"),
+        (changed("1/a/01", State.REMOVED, detail="removed by a person"), "1/a/01  removed by a person"),
         (changed("1/a/01", State.QUEUED), ""),
         (
             changed("1/a/01", State.RUNNING, old=State.RUNNING, doubt="no answer"),
@@ -106,3 +107,20 @@ def test_sizes() -> None:
     assert [progress.size(n) for n in (0, 812, 4100, 12_000_000, 3 * 10**12)] == [
         "0 B", "812 B", "4.1 kB", "12 MB", "3.0 TB",
     ]  # fmt: skip
+
+
+def test_what_another_process_has_done_is_caught_up_with() -> None:
+    shown = progress.Progress("suitex")
+    shown.seed([Row("1/a/01", State.RUNNING), Row("1/b", State.WAITING)])
+    assert not shown.differs({State.RUNNING: 1, State.WAITING: 1, State.FAILED: 0})
+    assert shown.differs({State.KILLED: 1, State.WAITING: 1})
+    now = [Row("1/a/01", State.KILLED, "signal TERM", since=5.0), Row("1/b", State.WAITING)]
+    (missed,) = shown.missed(now, 9.0)
+    assert (missed.job_id, missed.old, missed.new, missed.time) == (
+        "1/a/01",
+        State.RUNNING,
+        State.KILLED,
+        5.0,
+    )
+    shown.apply(missed)
+    assert not shown.differs({State.KILLED: 1, State.WAITING: 1})

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from views_records import Row
 
 from jobmgr.core.states import State
 from jobmgr.views import rows
+from views_records import Row
 
 STATES = st.sampled_from(State)
 ROWS = st.lists(

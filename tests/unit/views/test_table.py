@@ -5,11 +5,10 @@ import io
 import json
 import time
 
-from views_records import Overview, Row, Why, WhyLine
-
 from jobmgr.core import events
 from jobmgr.core.states import State
 from jobmgr.views import csv, jsonlines, summary, table, text, why
+from views_records import Overview, Row, Why, WhyLine
 
 NOW = time.mktime((2026, 11, 20, 12, 6, 0, 0, 0, -1))
 
@@ -19,7 +18,10 @@ def at(hour: int, minute: int, second: int = 0) -> float:
 
 
 FAILED = [
-    Row(f"1/sim_m{n:03d}/01", State.FAILED, "exit 137, OUT_OF_MEMORY", since=at(11, 58), platform="hpc", native_id=f"{812345 + n}", exit_code=137)
+    Row(
+        f"1/sim_m{n:03d}/01", State.FAILED, "exit 137, OUT_OF_MEMORY", since=at(11, 58), platform="hpc",
+        native_id=f"{812345 + n}", exit_code=137,
+    )
     for n in range(7, 57)
 ]  # fmt: skip
 RUNNING = Row(
