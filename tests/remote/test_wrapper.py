@@ -447,6 +447,15 @@ def test_what_ignores_term_is_killed_after_the_grace(make_job: MakeJob) -> None:
     assert job.exit == "SIGNAL/TERM"
 
 
+def test_what_ignores_an_interrupt_gets_term_before_it_is_killed(make_job: MakeJob) -> None:
+    job = make_job("(trap 'echo got TERM; exit' TERM; touch up; while :; do sleep 0.05; done) & wait")
+    with job.running() as child:
+        child.send_signal(signal.SIGINT)
+        child.wait(30)
+    assert job.exit == "SIGNAL/INT"
+    assert job.out == "got TERM\n"
+
+
 def test_a_stopped_job_can_be_ended(make_job: MakeJob) -> None:
     job = make_job(UP + "echo $BASHPID > pid; sleep 1000")
     with job.running() as child:
