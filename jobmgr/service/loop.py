@@ -77,10 +77,10 @@ def watch_to_the_end(
                 raise WaitTimeout(f"{ctx.name}: not finished in time; the jobs go on")
             pause = min(engine.next_time(), OTHERS_EVERY, *([left] if left is not None else []))
             engine.step(pause)
-    while finished and _to_retrieve(ctx):
-        one_more = one_turn(ctx, poll_due=False)
-        engine.totals.retrieved += one_more.totals.retrieved
-        break
+    engine.refresh()
+    finished = finished or engine.finished()
+    if finished and _to_retrieve(ctx):
+        engine.totals.retrieved += one_turn(ctx, poll_due=False).totals.retrieved
     if finished:
         finish_run(ctx)
     return Turned(engine.totals, finished)
