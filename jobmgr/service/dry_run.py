@@ -11,6 +11,7 @@ from jobmgr.core.plan import Instance, Plan
 from jobmgr.core.select import Candidate, select
 from jobmgr.core.states import State
 from jobmgr.core.tasks import SuiteDef
+from jobmgr.platforms.model import Platform
 from jobmgr.service.context import RunContext, World
 from jobmgr.service.jobspec import job_item
 from jobmgr.service.report import plan_of, selected
@@ -62,5 +63,11 @@ def _row(
     return (
         job,
         platform.name,
-        preview.job_file(item, platform.runner, platform.hosts[0], f"{platform.run_root}/{name}", name),
+        preview.job_file(item, platform.runner, platform.hosts[0], _run_dir(world, platform, name), name),
     )
+
+
+def _run_dir(world: World, platform: Platform, name: str) -> str:
+    """The run directory; variables of a host's path stay as they are written, for only the host knows them."""
+    root = str(world.run_root) if platform.transport == "local" else platform.run_root
+    return f"{root if root.startswith('/') else f'/{root}'}/{name}"
