@@ -248,6 +248,7 @@ def submitter_lives(entry: "Entry | None") -> bool:
 
 def write_native_id(run_dir: str, token: str, native_id: str) -> None:
     """Record the runner's own name of the job."""
+    make_folders(run_dir + "/" + layout.token_dir(token))
     write_beside(token_file(run_dir, token, layout.NATIVE_ID), native_id + "\n")
 
 

@@ -36,7 +36,7 @@ def new_host(tmp_path: Path) -> Iterator[Host]:
 
 
 def marked(mark: str) -> set[int]:
-    """Live processes that hold ``mark`` in their command line: seen from outside, whatever their environment."""
+    """Live processes that hold ``mark`` in their command line, whatever their environment."""
     found = set()
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) != os.getpid():
@@ -246,7 +246,8 @@ def test_a_job_on_another_host_is_not_touched_and_said_so(new_host: Host) -> Non
     folder.mkdir(parents=True)
     (folder / "job.status").write_text(
         status.header(item["token"], "background", "2026-11-20T12:00:00Z")
-        + "JOBMGR_ATTEMPT=1\nJOBMGR_PID=1\nJOBMGR_START_IDENTITY=1\nJOBMGR_INSTANCE=b:1:2\nJOBMGR_HOSTNAME=node7\n"
+        + "JOBMGR_ATTEMPT=1\nJOBMGR_PID=1\nJOBMGR_START_IDENTITY=1\n"
+        + "JOBMGR_INSTANCE=b:1:2\nJOBMGR_HOSTNAME=node7\n"
     )
     token_folder = new_host.run_dir / layout.token_dir(item["token"])
     token_folder.mkdir(parents=True)
@@ -284,7 +285,7 @@ def test_what_jobmgr_started_inside_a_job_to_outlive_it_survives(new_host: Host)
 
 
 def test_a_slot_that_a_jobs_own_call_has_started_survives_it(new_host: Host) -> None:
-    """A job that submits to its own machine: the new slot descends from it, and must not die with it."""
+    """A job submits to its own machine: the new slot descends from it, and must not die with it."""
     inner = new_host.job("sleep 1000", task="inner")
     outer = new_host.job(task="outer")
     request = new_host.home / "request"

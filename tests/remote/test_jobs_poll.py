@@ -1,0 +1,488 @@
+"""jobs-poll: what is there is told as it is, one bad job disturbs no other, a long poll answers at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import interpreters
+from host_side import Answer, Host, await_that, host_in
+from jobmgr_remote import evidence, fence, layout, proc, status, wire
+from jobmgr_remote.runners import base
+
+PYTHONS = interpreters.oldest_and_newest()
+TIME = "2026-11-20T12:00:00Z"
+
+
+@pytest.fixture(params=PYTHONS, ids=lambda path: os.path.basename(path))
+def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
+    with host_in(tmp_path / "home", request.param) as one:
+        yield one
+
+
+@pytest.fixture
+def new_host(tmp_path: Path) -> Iterator[Host]:
+    with host_in(tmp_path / "home", PYTHONS[-1]) as one:
+        yield one
+
+
+def lay(
+    host: Host, item: dict[str, Any], text: str = "", name: str = "job.status", head: bool = True
+) -> None:
+    """Put a status file into the job's directory."""
+    host.log_dir(item).mkdir(parents=True, exist_ok=True)
+    start = status.header(item["token"], item["runner"], TIME) if head else ""
+    (host.log_dir(item) / name).write_text(start + text)
+
+
+def attempt(pid: int, start: str, instance: str, hostname: str) -> str:
+    return (
+        f"JOBMGR_ATTEMPT=1\nJOBMGR_PID={pid}\nJOBMGR_START_IDENTITY={start}\nJOBMGR_INSTANCE={instance}\n"
+        f"JOBMGR_HOSTNAME={hostname}\nJOBMGR_START_TIME={TIME}\n"
+    )
+
+
+HERE = (proc.instance(), os.uname()[1])
+
+
+def test_a_running_job_is_alive_and_an_ended_one_is_gone_with_its_record(host: Host) -> None:
+    item = host.job("sleep 1000")
+    host.submit(item)
+    host.wait_started(item)
+    (one,) = host.poll(item)
+    assert (one.file.state, one.process, one.claim, one.fenced, one.spool) == (
+        "ok",
+        "alive",
+        "started",
+        True,
+        "taken",
+    )
+    os.kill(int(one.file.facts[status.PID]), signal.SIGTERM)
+    host.wait_exit(item)
+    await_that(lambda: host.poll(item)[0].process == wire.P_GONE)
+    (one,) = host.poll(dict(item, list_files=True))
+    assert one.file.facts[status.EXIT] == "SIGNAL/TERM"
+    assert {entry.path.rpartition("/")[2] for entry in one.files} == {
+        "job",
+        "job.out",
+        "job.err",
+        "job.status",
+    }
+
+
+def test_a_stopped_job_is_alive(new_host: Host) -> None:
+    item = new_host.job("sleep 1000")
+    new_host.submit(item)
+    new_host.wait_started(item)
+    pid = int(new_host.facts(item)[status.PID])
+    os.kill(pid, signal.SIGSTOP)
+    assert new_host.poll(item)[0].process == wire.P_ALIVE
+    os.kill(pid, signal.SIGCONT)
+
+
+def test_outputs_are_listed_when_the_job_has_ended(new_host: Host) -> None:
+    item = new_host.job("touch a.nc b.txt", outputs=["*.nc"], list_files=True)
+    new_host.submit(item)
+    new_host.wait_exit(item)
+    paths = {one.path for one in new_host.poll(item)[0].files}
+    assert "work/1/t/a.nc" in paths
+    assert "work/1/t/b.txt" not in paths
+
+
+@pytest.mark.parametrize(
+    ("text", "head", "state"),
+    [
+        ("", True, wire.FILE_OK),
+        ("JOBMGR_EXIT=SUCC", True, wire.FILE_OK),
+        ("rubbish\n", True, wire.FILE_UNREADABLE),
+        ("", False, wire.FILE_UNREADABLE),
+        ("\0\xff\n", False, wire.FILE_UNREADABLE),
+        ("JOBMGR_STATUS_VERSION=1\n", False, wire.FILE_UNREADABLE),
+        ("JOBMGR_STATUS_VERSION=1\nJOBMGR_TOKEN=other\n", False, wire.FILE_FOREIGN),
+    ],
+)
+def test_the_state_of_the_file_is_told(new_host: Host, text: str, head: bool, state: str) -> None:
+    bad, good = new_host.job(task="bad"), new_host.job(task="good")
+    lay(new_host, bad, text, head=head)
+    lay(new_host, good, "JOBMGR_EXIT=SUCCEEDED\n")
+    first, second = new_host.poll(bad, good)
+    assert first.file.state == state
+    assert status.EXIT not in first.file.facts
+    assert second.file.facts[status.EXIT] == "SUCCEEDED"
+
+
+def test_missing_files_and_directories_are_told_apart(new_host: Host) -> None:
+    missing, nowhere = new_host.job(task="a"), new_host.job(task="b")
+    new_host.log_dir(missing).mkdir(parents=True)
+    assert [one.file.state for one in new_host.poll(missing, nowhere)] == ["missing", "directory-missing"]
+
+
+def test_something_that_is_no_file_is_unreadable_and_hangs_nobody(new_host: Host) -> None:
+    pipe, folder = new_host.job(task="a"), new_host.job(task="b")
+    for item in (pipe, folder):
+        new_host.log_dir(item).mkdir(parents=True)
+    os.mkfifo(new_host.log_dir(pipe) / "job.status")
+    (new_host.log_dir(folder) / "job.status").mkdir()
+    assert {one.file.state for one in new_host.poll(pipe, folder)} == {wire.FILE_UNREADABLE}
+
+
+def test_of_a_very_long_file_the_head_and_the_tail_count(new_host: Host) -> None:
+    item = new_host.job()
+    row = status.message(TIME, "INFO", "x" * 1000)
+    lay(new_host, item, attempt(1, "1", *HERE) + row * 6000 + "JOBMGR_EXIT=FAILED/3\n")
+    (one,) = new_host.poll(item)
+    assert one.file.facts[status.TOKEN] == item["token"]
+    assert one.file.facts[status.EXIT] == "FAILED/3"
+    assert one.file.size > 6_000_000
+
+
+def test_messages_beyond_those_seen_are_told(new_host: Host) -> None:
+    item = new_host.job()
+    lay(new_host, item, "".join(status.message(TIME, "INFO", f"m{n}") for n in range(5)))
+    (one,) = new_host.poll(dict(item, seen_messages=3))
+    assert [text for _, _, text in one.file.messages] == ["m3", "m4"]
+    assert one.file.message_count == 5
+
+
+def test_messages_of_other_nodes_are_merged(new_host: Host) -> None:
+    item = new_host.job()
+    lay(new_host, item, status.message("2026-11-20T12:00:02Z", "INFO", "second"))
+    lay(new_host, item, status.message("2026-11-20T12:00:01Z", "INFO", "first"), name="job.status.node7")
+    lay(new_host, item, "rubbish\n", name="job.status.node8", head=False)
+    (one,) = new_host.poll(item)
+    assert [text for _, _, text in one.file.messages] == ["first", "second"]
+
+
+def test_what_a_full_disk_sent_home_is_read(new_host: Host) -> None:
+    item = new_host.job()
+    lay(new_host, item)
+    rescue = new_host.home / layout.HOST_RESCUE
+    rescue.mkdir(parents=True)
+    text = (
+        status.header(item["token"], "background", TIME) + attempt(1, "1", *HERE) + "JOBMGR_EXIT=SUCCEEDED\n"
+    )
+    (rescue / item["token"]).write_text(text)
+    (one,) = new_host.poll(item)
+    assert one.file.facts[status.EXIT] == "SUCCEEDED"
+    (rescue / item["token"]).write_text("rubbish")
+    assert status.EXIT not in new_host.poll(item)[0].file.facts
+
+
+@pytest.mark.parametrize(
+    ("who", "state"),
+    [
+        ((2**22 + 1, "1", *HERE), wire.P_GONE),
+        ((1, "1", *HERE), wire.P_NOT_OURS),
+        ((1, "1", "other-boot:1:2", HERE[1]), wire.P_REBOOTED),
+        ((1, "1", "other-boot:1:2", "node7"), wire.P_OTHER_HOST),
+        ((1, "1", "", "node7"), wire.P_OTHER_HOST),
+    ],
+)
+def test_whose_process_it_is(new_host: Host, who: tuple[int, str, str, str], state: str) -> None:
+    item = new_host.job()
+    lay(new_host, item, attempt(*who))
+    assert new_host.poll(item)[0].process == state
+
+
+def test_a_job_that_has_not_started_lives_in_the_spool_or_is_gone(new_host: Host) -> None:
+    busy, waits, lost = (new_host.job("sleep 1000", task=name) for name in "abc")
+    new_host.submit(busy, waits, max_active=1)
+    new_host.wait_started(busy)
+    lay(new_host, lost)
+    states = [(one.process, one.spool, one.fenced) for one in new_host.poll(waits, lost)]
+    assert states == [("alive", "queued", True), ("gone", "none", False)]
+
+
+def test_a_job_of_an_earlier_life_of_the_host_has_not_been_lost_but_rebooted(new_host: Host) -> None:
+    item, elsewhere, told = (new_host.job(task=name) for name in "abc")
+    entry = fence.Entry(item["token"], item["job"], "background", 1.0, 5, "6", "other-boot:1:2", HERE[1])
+    other = entry._replace(token=elsewhere["token"], hostname="node7")
+    fence.append_journal(str(new_host.run_dir), [entry, other])
+    lay(new_host, item)
+    lay(new_host, elsewhere)
+    states = [one.process for one in new_host.poll(item, elsewhere, dict(told, instance="other-boot:1:2"))]
+    assert states == [wire.P_REBOOTED, wire.P_OTHER_HOST, wire.P_REBOOTED]
+
+
+def test_a_claim_counts_where_the_wrapper_could_write_nothing_else(new_host: Host) -> None:
+    item = new_host.job()
+    lay(new_host, item)
+    folder = new_host.run_dir / layout.token_dir(item["token"])
+    folder.mkdir(parents=True)
+    me = proc.own()
+    (folder / "claim").write_text(f"{me.pid} {me.pid} {me.start} {HERE[0]} {HERE[1]}\n")
+    assert new_host.poll(item)[0].process == wire.P_ALIVE
+
+
+def test_a_poll_revokes_what_it_is_asked_to(new_host: Host) -> None:
+    item = new_host.job()
+    assert new_host.poll(dict(item, revoke=True))[0].claim == wire.C_REVOKED
+    assert new_host.submit(item)[0].result == wire.R_REVOKED
+
+
+def test_a_background_job_is_found_by_its_claim_or_in_the_spool(new_host: Host) -> None:
+    runs, waits, nowhere = (new_host.job("sleep 1000", task=name) for name in "abc")
+    new_host.submit(runs, waits, max_active=1)
+    new_host.wait_started(runs)
+    found = [one.found for one in new_host.poll(*(dict(item, find=True) for item in (runs, waits, nowhere)))]
+    assert found[0][:2] == (wire.FOUND_ID, new_host.facts(runs)[status.PID])
+    assert found[1][:2] == (wire.FOUND_ID, "")
+    assert found[2] == (wire.FOUND_ABSENT, "", "", False)
+
+
+def test_items_that_make_no_sense_are_noted_and_the_others_answered(new_host: Host) -> None:
+    good = new_host.job()
+    answer = new_host.call(wire.JOBS_POLL, [{"job": "../../etc", "token": "x"}, {}, good])
+    assert [one.job for one in answer.jobs] == [good["job"]]
+    assert [note.level for note in answer.of(wire.NOTE)] == ["error", "error"]
+
+
+def test_of_a_run_that_is_not_there_nothing_is_told(new_host: Host) -> None:
+    answer = new_host.call(wire.JOBS_POLL, [new_host.job()], run=new_host.run._replace(suite="other"))
+    assert answer.jobs == []
+    assert answer.hello.run_state == "absent"
+
+
+def test_a_poll_restarts_slots_that_were_killed(host: Host) -> None:
+    items = [host.job("sleep 0.3", task=f"t{n}") for n in range(4)]
+    host.submit(*items, max_active=1)
+    host.wait_started(items[0])
+    for pid in host.slots():
+        os.kill(pid, signal.SIGKILL)
+    await_that(lambda: not host.slots())
+    host.poll(*items, wait=60)
+    host.wait_exit(items[0])
+    host.poll(*items)
+    host.wait_exit(*items)
+
+
+# --- waiting -----------------------------------------------------------------------------------------
+
+
+def test_a_wait_answers_as_soon_as_the_job_has_ended(host: Host) -> None:
+    item = host.job("until [ -e $JOBMGR_SUITE_DIR/go ]; do sleep 0.02; done")
+    other = host.job("sleep 1000", task="other")
+    host.submit(item, other, max_active=2)
+    host.wait_started(item, other)
+    seen = [dict(one, seen_size=(host.log_dir(one) / "job.status").stat().st_size) for one in (item, other)]
+    process = host.start(wire.JOBS_POLL)
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(host.request(wire.JOBS_POLL, seen, wait=300))
+    process.stdin.flush()
+    first = process.stdout.readline()
+    assert b"hello" in first
+    (host.run_dir / "go").touch()
+    out = process.stdout.read()
+    process.stdin.close()
+    process.stdout.close()
+    assert process.stderr
+    process.stderr.close()
+    process.wait(20)
+    (one,) = Answer(wire.JOBS_POLL, 0, first + out, b"").jobs
+    assert one.job == item["job"]
+    assert one.file.facts[status.EXIT] == "SUCCEEDED"
+
+
+def test_a_wait_notices_a_process_that_died_without_a_word_and_does_not_say_so_twice(new_host: Host) -> None:
+    item = new_host.job("sleep 1000")
+    new_host.submit(item)
+    new_host.wait_started(item)
+    item["seen_size"] = (new_host.log_dir(item) / "job.status").stat().st_size
+    os.kill(int(new_host.facts(item)[status.PID]), signal.SIGKILL)
+    (one,) = new_host.poll(item, wait=60)
+    assert one.process == wire.P_GONE
+    assert new_host.poll(dict(item, seen_process=wire.P_GONE), wait=1.2) == []
+
+
+def test_a_wait_ends_when_the_caller_goes(new_host: Host) -> None:
+    item = new_host.job("sleep 1000")
+    new_host.submit(item)
+    new_host.wait_started(item)
+    item["seen_size"] = (new_host.log_dir(item) / "job.status").stat().st_size
+    before = time.monotonic()
+    answer = new_host.call(wire.JOBS_POLL, [item], wait=300)  # stdin is closed behind the request
+    assert answer.ended
+    assert answer.jobs == []
+    assert time.monotonic() - before < 60
+
+
+def test_a_wait_that_is_over_without_news_is_empty(new_host: Host) -> None:
+    item = new_host.job("sleep 1000")
+    new_host.submit(item)
+    new_host.wait_started(item)
+    item["seen_size"] = (new_host.log_dir(item) / "job.status").stat().st_size
+    assert new_host.poll(item, wait=1.5) == []
+
+
+def test_a_wait_tells_all_that_differs_from_what_was_seen(new_host: Host) -> None:
+    items = [new_host.job(task=f"t{n}") for n in range(3)]
+    new_host.submit(*items)
+    new_host.wait_exit(*items)
+    assert len(new_host.poll(*items, wait=60)) == 3
+
+
+# --- queues, and the decisions about them ---------------------------------------------------------------
+
+
+def seen(token: str = "", submit_time: int = 0, state: str = wire.Q_ACTIVE) -> base.Seen:
+    return base.Seen("101", state, "RUNNING", "", token, "", submit_time)
+
+
+def evidence_of(token: str = "t", native_id: str = "101") -> wire.Evidence:
+    file = wire.NO_FILE._replace(facts={status.SUBMIT_TIME: TIME})
+    return wire.Evidence(
+        "1/t/01", token, file, wire.NO_QUEUE, "", "", native_id, True, False, "none", wire.NO_FOUND, None
+    )
+
+
+NOON = 1795176000
+
+
+@pytest.mark.parametrize(
+    ("row", "ours"),
+    [
+        (seen(token="t"), True),
+        (seen(token="u"), False),
+        (seen(), True),
+        (seen(submit_time=NOON + 5), True),
+        (seen(submit_time=NOON - 86400), False),
+        (seen(token="t", submit_time=NOON - 86400), True),
+    ],
+)
+def test_a_recycled_number_is_another_job(row: base.Seen, ours: bool) -> None:
+    assert evidence.seconds_of(TIME) == NOON
+    queue = evidence.queue_evidence(evidence_of(), {"101": row}, {})
+    assert (queue.state == wire.Q_ACTIVE) is ours
+    assert ours or queue.state == wire.Q_OTHER_JOB
+
+
+def test_a_queue_that_could_not_be_asked_says_nothing_about_a_job() -> None:
+    queue = evidence.queue_evidence(evidence_of(), {}, {"101": "munge is down"})
+    assert queue == wire.QueueEvidence(wire.Q_COULD_NOT_ASK, "", "", "munge is down")
+    assert evidence.queue_evidence(evidence_of(), {}, {}).state == wire.Q_ABSENT
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (None, wire.FOUND_CANNOT),
+        (base.Answer({"t": seen()}, "half an answer"), wire.FOUND_ID),
+        (base.Answer({}, "down"), wire.FOUND_COULD_NOT_ASK),
+        (base.Answer({}, ""), wire.FOUND_ABSENT),
+    ],
+)
+def test_a_look_up_by_token(answer: base.Answer | None, state: str) -> None:
+    assert evidence.found_evidence(answer, "t", False).state == state
+
+
+def element(exit_text: str = "", number: int = 1) -> status.Status:
+    text = status.header("t", "slurm", TIME) + attempt(number, "1", *HERE).replace(
+        "12:00:00", f"12:00:0{number}"
+    )
+    return status.parse((text + (f"JOBMGR_EXIT={exit_text}\n" if exit_text else "")).encode())
+
+
+@pytest.mark.parametrize(
+    ("exits", "record"),
+    [
+        (["", ""], None),
+        (["SUCCEEDED", ""], None),
+        (["SUCCEEDED", "SUCCEEDED"], "SUCCEEDED"),
+        (["SUCCEEDED", "FAILED/3"], "FAILED/3"),
+    ],
+)
+def test_an_array_has_ended_with_its_last_element_and_when_the_queue_says_so(
+    exits: list[str], record: str | None
+) -> None:
+    main = status.parse(status.header("t", "slurm", TIME).encode())
+    merged = evidence.merge_elements(main, [element(text, number + 1) for number, text in enumerate(exits)])
+    assert status.EXIT not in merged.facts
+    assert merged.facts[status.START_TIME].startswith("2026-11-20T12:00:01")
+    file = wire.NO_FILE._replace(facts=dict(merged.facts))
+    assert evidence.with_element_exit(file).facts.get(status.EXIT) == record
+
+
+@given(st.text(max_size=30))
+def test_no_time_crashes(text: str) -> None:
+    assert evidence.seconds_of(text) >= 0
+
+
+SQUEUE = """#!/bin/sh
+[ ! -e "$FAKE/down" ] || { echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1; }
+echo "JOBID|STATE|REASON|SUBMIT_TIME|COMMENT|NAME"
+cat "$FAKE/queue" 2>/dev/null
+echo asked >>"$FAKE/asked"
+"""
+
+
+@pytest.fixture
+def cluster(new_host: Host, tmp_path: Path) -> Path:
+    fake = tmp_path / "fake"
+    fake.mkdir()
+    for name, text in (("squeue", SQUEUE), ("sacct", "#!/bin/sh\nexit 1\n")):
+        (fake / name).write_text(text)
+        (fake / name).chmod(0o755)
+    new_host.env.update(PATH=f"{fake}:{new_host.env['PATH']}", FAKE=str(fake))
+    return fake
+
+
+def test_a_queue_is_asked_once_for_all_of_its_jobs(new_host: Host, cluster: Path) -> None:
+    items = [new_host.job(runner="slurm", native_id=str(100 + n), task=f"t{n}") for n in range(20)]
+    rows = [f"{100 + n}|RUNNING|None|0|jobmgr:{items[n]['token']}|x\n" for n in range(19)]
+    (cluster / "queue").write_text("".join(rows))
+    found = new_host.poll(*items)
+    assert [one.queue.state for one in found] == [wire.Q_ACTIVE] * 19 + [wire.Q_ABSENT]
+    assert (cluster / "asked").read_text() == "asked\n"
+    assert {one.process for one in found} == {wire.P_NOT_ASKED}
+
+
+def test_a_queue_that_is_down_leaves_everything_open(new_host: Host, cluster: Path) -> None:
+    (cluster / "down").touch()
+    (one,) = new_host.poll(new_host.job(runner="slurm", native_id="100"))
+    assert one.queue.state == wire.Q_COULD_NOT_ASK
+    assert "contact" in one.queue.error
+
+
+def test_a_job_found_by_its_token_is_adopted(new_host: Host, cluster: Path) -> None:
+    item = new_host.job(runner="slurm", find=True)
+    (cluster / "queue").write_text(f"777|PENDING|Priority|0|jobmgr:{item['token']}|x\n")
+    (one,) = new_host.poll(item)
+    assert (one.found.state, one.found.native_id) == (wire.FOUND_ID, "777")
+    assert fence.read_native_id(str(new_host.run_dir), item["token"]) == "777"
+
+
+def test_a_runner_that_nobody_knows_is_could_not_ask(new_host: Host) -> None:
+    item = new_host.job(runner="nonesuch", native_id="1", find=True)
+    (one,) = new_host.poll(item)
+    assert one.queue.state == wire.Q_COULD_NOT_ASK
+    assert one.found.state == wire.FOUND_COULD_NOT_ASK
+
+
+def test_polling_a_thousand_running_jobs_starts_no_program(new_host: Host, tmp_path: Path) -> None:
+    items = [new_host.job(task=f"t{n}") for n in range(1000)]
+    me = proc.own()
+    for item in items:
+        lay(new_host, item, attempt(me.pid, me.start, *HERE))
+    (tmp_path / "request").write_bytes(new_host.request(wire.JOBS_POLL, items))
+    trace = tmp_path / "trace"
+    argv = ["strace", "-f", "-e", "trace=execve", "-o", str(trace), new_host.python, "-I", "-S"]
+    with open(tmp_path / "request", "rb") as stdin:
+        done = subprocess.run(
+            [*argv, str(Path(layout.__file__).parent), wire.JOBS_POLL],
+            stdin=stdin,
+            env=new_host.env,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+    assert {one.process for one in Answer(wire.JOBS_POLL, 0, done.stdout, b"").jobs} == {wire.P_ALIVE}
+    assert trace.read_text().count("execve(") == 1
