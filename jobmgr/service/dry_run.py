@@ -68,6 +68,6 @@ def _row(
 
 
 def _run_dir(world: World, platform: Platform, name: str) -> str:
-    """The run directory; variables of a host's path stay as they are written, for only the host knows them."""
+    """The run directory; variables of a host's path stay as they are written: only the host knows them."""
     root = str(world.run_root) if platform.transport == "local" else platform.run_root
     return f"{root if root.startswith('/') else f'/{root}'}/{name}"

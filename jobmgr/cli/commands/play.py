@@ -40,8 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 class Listener:
     """Hands events to whoever shows them: the live picture once there is one, else lines of text.
 
-    Another process may change the run as well (a kill, a remove, a tick): after each turn of the loop the counts
-    are compared, and what no event has told is read from the store.
+    Another process may change the run as well (a kill, a remove, a tick): after each turn of the loop the
+    counts are compared, and what no event has told is read from the store.
     """
 
     def __init__(self, context: Context) -> None:
