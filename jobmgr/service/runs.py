@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobmgr.core.states import ACTIVE
 from jobmgr.core.tasks import SuiteDef, TaskDef
 from jobmgr.errors import NotFoundError, RefusedError, UsageError
 from jobmgr.service import install, tidy
@@ -208,13 +207,7 @@ def clean_run(ctx: RunContext, *, local: bool, remote: bool, dry_run: bool = Fal
 
     Raises RefusedError while jobs are active. A host that refuses or does not answer is told in ``failed``.
     """
-    active = ctx.store.jobs_where(states=ACTIVE)
-    if active:
-        shown = ", ".join(job.id for job in active[:5])
-        raise RefusedError(
-            f"{ctx.name}: {len(active)} jobs are active ({shown}{' …' if len(active) > 5 else ''}); "
-            f"first: jobmgr kill {ctx.name}"
-        )
+    tidy.refuse_while_active(ctx)
     paths: list[tuple[str, str]] = []
     failed: list[tidy.Tidied] = []
     if remote:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from jobmgr.core.states import ACTIVE
 from jobmgr.errors import JobmgrError, RefusedError
 from jobmgr.service.context import RunContext
 from jobmgr.service.reach import note_contact, note_trouble
@@ -24,6 +25,18 @@ class Tidied:
     host: str
     removed: tuple[str, ...] = ()
     error: JobmgrError | None = None
+
+
+def refuse_while_active(ctx: RunContext) -> None:
+    """Raises RefusedError while jobs of the run are active, as far as is known here."""
+    active = ctx.store.jobs_where(states=ACTIVE)
+    if active:
+        shown = ", ".join(job.id for job in active[:5])
+        count = "1 job is" if len(active) == 1 else f"{len(active)} jobs are"
+        raise RefusedError(
+            f"{ctx.name}: {count} active ({shown}{' …' if len(active) > 5 else ''}); "
+            f"first: jobmgr kill {ctx.name}"
+        )
 
 
 def tidy_hosts(ctx: RunContext, *, clean: bool = False, dry_run: bool = False) -> list[Tidied]:
