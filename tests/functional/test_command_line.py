@@ -177,7 +177,7 @@ def swept(shell: Shell) -> str:
 def test_play_in_a_pipe_has_a_line_per_change_and_a_summary(swept: str) -> None:
     assert re.search(r"^\d\d:\d\d:\d\d  1/sim_m1/01  succeeded", swept, re.MULTILINE)
     lines = swept.splitlines()
-    assert re.match(r"sweep \w+ in .*: 2 succeeded, 1 failed, 1 not run \(1/plot: ", lines[-3])
+    assert re.match(r"sweep finished in .*: 2 succeeded, 1 failed, 1 not run \(1/plot: ", lines[-3])
     assert lines[-2] == "failed: exit 3 × 1 (1/sim_m2)"
     assert lines[-1] == "next: jobmgr log sweep 1/sim_m2 err  ·  jobmgr retry sweep"
 
@@ -224,6 +224,35 @@ def test_log_lists_and_names_files_and_knows_cylcs_options(shell: Shell) -> None
     assert shell("cat-log", "-m", "c", "-f", "o", "-s", "01", "sweep", "1/sim_m1") == "out 1\n"
     assert shell("log", "sweep", "1/sim_m1", "-f") == "out 1\n"
     assert "JOBMGR_" in shell("log", "sweep", "1/sim_m1", "status", "--tail", "2")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("jobmgr status sw", {"sweep"}),
+        ("jobmgr why sweep 1/pl", {"1/plot"}),
+        ("jobmgr retry sweep sim", {"sim_m1", "sim_m2", "sim_m3"}),
+        ("jobmgr login wiz", {"wizard"}),
+        ("jobmgr run loc", {"localhost"}),
+    ],
+)
+@pytest.mark.usefixtures("swept")
+def test_a_shell_completes_runs_jobs_and_platforms(shell: Shell, line: str, words: set[str]) -> None:
+    answer = shell.home / "answer"
+    asked = {
+        "_ARGCOMPLETE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": str(answer), "_ARGCOMPLETE_SHELL": "fish",
+        "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9",
+    }  # fmt: skip
+    subprocess.run(
+        [sys.executable, "-m", "jobmgr"], env={**shell.environment, **asked}, cwd=shell.home, check=False
+    )
+    found = answer.read_text().replace("\x0b", "\n").splitlines()
+    assert {word.partition("\t")[0].rstrip() for word in found} == words
+
+
+@pytest.mark.usefixtures("swept")
+def test_a_watched_run_that_has_ended_is_shown_once(shell: Shell) -> None:
+    assert shell("status", "sweep", "--watch").count("sweep  ") == 1
 
 
 @pytest.mark.usefixtures("swept")
