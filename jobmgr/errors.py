@@ -140,4 +140,8 @@ class RemoteError(TransportError):
 
 
 class RsyncError(TransportError):
-    """rsync failed; ``str(error)`` has its exit code and the end of its stderr."""
+    """rsync failed; the text has its exit code and the end of its stderr, ``argv`` the command."""
+
+    def __init__(self, text: str, argv: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.argv = tuple(argv)

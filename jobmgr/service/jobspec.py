@@ -11,8 +11,6 @@ from jobmgr.core.tasks import TaskDef
 from jobmgr.platforms.model import Platform
 from jobmgr_remote import layout
 
-INPUTS = layout.SERVICE + "/inputs"
-
 
 def runner_of(task: TaskDef, platform: Platform) -> str:
     """The runner that somebody chose, or "" if nobody did (the host then refuses where it has a batch
@@ -39,7 +37,7 @@ def input_place(source_root: str, home: str, source: str) -> tuple[str, str, str
         if relative.split(os.sep)[0] not in (layout.SERVICE, "log", layout.WORK, layout.SHARE):
             return "", relative, relative
     folder, name = os.path.split(path)
-    return folder, name, f"{INPUTS}/{hashlib.sha256(folder.encode()).hexdigest()[:12]}/{name}"
+    return folder, name, f"{layout.INPUTS}/{hashlib.sha256(folder.encode()).hexdigest()[:12]}/{name}"
 
 
 def job_item(

@@ -21,6 +21,7 @@ from typing import Any
 
 from jobmgr import __version__
 from jobmgr.core.events import Contact, Installed, Note
+from jobmgr.core.tasks import TaskTable
 from jobmgr.errors import RemoteError, UsageError
 from jobmgr.platforms.model import Platform
 from jobmgr.service import install
@@ -178,6 +179,14 @@ def _install_files(
         return
     rsync.push(ctx.world.hosts.transport(platform, host), str(ctx.run_dir), record.run_dir, list(files))
     ctx.emit(Installed(ctx.name, host, len(files)))
+
+
+def has_own_inputs(ctx: RunContext, task: str) -> bool:
+    """Whether a task takes files along that are not the suite's."""
+    tasks = ctx.suite.tasks
+    if isinstance(tasks, TaskTable) and task in tasks and not tasks.template_of(task).task.inputs:
+        return False
+    return bool(_inputs(ctx, [task]))
 
 
 def _inputs(ctx: RunContext, tasks: Sequence[str]) -> dict[str, list[str]]:

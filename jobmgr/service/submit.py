@@ -34,7 +34,7 @@ from jobmgr.platforms.model import Platform
 from jobmgr.service.context import RunContext
 from jobmgr.service.jobspec import job_item, runner_of, split_common
 from jobmgr.service.reach import connect_any, failure_text, note_contact, note_trouble
-from jobmgr.service.remote_init import ensure_ready
+from jobmgr.service.remote_init import ensure_ready, has_own_inputs
 from jobmgr.service.verdicts import change_of, store_changes, view_of
 from jobmgr.store.records import Change, Host, InstanceChange, Job, NewSubmit
 from jobmgr_remote import wire
@@ -64,8 +64,19 @@ def submit_tasks(ctx: RunContext, platforms: Sequence[Platform], keys: Sequence[
         except ConnectError as failed:
             error = failed
             continue
-        return _submit_at(ctx, platform, host, keys)
+        return _submit_apart(ctx, platform, host, keys)
     return Sent(error=error)
+
+
+def _submit_apart(ctx: RunContext, platform: Platform, host: str, keys: Sequence[Key]) -> Sent:
+    """Tasks that take files from outside the suite along go apart: if these cannot be sent, the others are."""
+    plain: list[Key] = []
+    needy: list[Key] = []
+    for key in keys:
+        (needy if has_own_inputs(ctx, key[1]) else plain).append(key)
+    sent = [_submit_at(ctx, platform, host, part) for part in (plain, needy) if part]
+    error = next((one.error for one in sent if one.error is not None), None)
+    return Sent(tuple(change for one in sent for change in one.changes), host, error)
 
 
 def _submit_at(ctx: RunContext, platform: Platform, host: str, keys: Sequence[Key]) -> Sent:

@@ -31,6 +31,13 @@ PARTIAL = (23, 24)
 """rsync(1): some files could not be transferred (23), or vanished meanwhile (24)."""
 IDLE_TIMEOUT = 120.0
 END = 600
+BEGINS = "jobmgr-rsync-begins"
+_BEHIND_THE_MARK = f"""\
+exec 3>&1
+code=$({{ {{ SSH "$@" 4>&-; echo $? >&4; }} |
+  while IFS= read -r line; do case $line in *{BEGINS}) exec cat ;; esac; done >&3 4>&-; }} 4>&1)
+exit "$code"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +188,24 @@ def _rsync(
     shell = transport.rsync_shell()
     # With "./" in front, a name that begins with # or ; is no comment of the list.
     listing = b"".join(b"./" + os.fsencode(name) + b"\0" for name in names or ())
-    with _shell_script(shell) as script:
-        # The host's own name stands in the script: what rsync makes of "user@host" does not matter.
-        there = f"jobmgr:{remote_dir}/" if shell is not None else f"{remote_dir}/"
-        here = os.path.abspath(local_dir) + "/"
-        over = ("-e", script) if script is not None else ()
-        paths = (there, here) if pull else (here, there)
-        argv = [*arguments, f"--timeout={max(1, round(timeout))}", *over, "--", *paths]
-        return _run(transport.host, argv, listing)
+    # The host's own name stands in the script: what rsync makes of "user@host" does not matter.
+    there = f"jobmgr:{remote_dir}/" if shell is not None else f"{remote_dir}/"
+    here = os.path.abspath(local_dir) + "/"
+    paths = (there, here) if pull else (here, there)
+    options = [*arguments, f"--timeout={max(1, round(timeout))}"]
+
+    def once(noisy: bool) -> tuple[int, str]:
+        with _shell_script(shell, noisy) as script:
+            over = ("-e", script) if script is not None else ()
+            mark = (f"--rsync-path=echo {BEGINS}; exec rsync",) if noisy else ()
+            return _run(transport.host, [*options, *over, *mark, "--", *paths], listing)
+
+    try:
+        return once(noisy=False)
+    except RsyncError as error:
+        if shell is None or not _UNCLEAN.search(str(error)):
+            raise
+    return once(noisy=True)
 
 
 def _run(host: str, argv: list[str], stdin: bytes) -> tuple[int, str]:
@@ -211,13 +228,19 @@ def _error(host: str, argv: list[str], code: int, stderr: str) -> RsyncError:
     if code == 127 or re.search(r"rsync: (command )?not found|Unknown command.*rsync|exec: rsync", stderr):
         return RsyncError(f"{host}: no rsync on the host: have it installed there (rsync exit {code})")
     said = "; ".join(line.strip() for line in stderr.splitlines() if line.strip())[-END:]
-    command = shlex.join(["rsync", *argv])
-    return RsyncError(f"{host}: rsync failed with exit {code}: {said or 'no message'} [{command}]")
+    return RsyncError(f"{host}: rsync failed with exit {code}: {said or 'no message'}", ("rsync", *argv))
+
+
+_UNCLEAN = re.compile(r"is your shell clean|unexplained error|protocol incompatibility")
+"""What rsync says where a login shell prints something, or ends with a code of its own."""
 
 
 @contextmanager
-def _shell_script(argv: list[str] | None) -> Iterator[str | None]:
-    """A script that rsync can be given by ``-e``, which splits its value at spaces; None for no shell."""
+def _shell_script(argv: list[str] | None, noisy: bool) -> Iterator[str | None]:
+    """A script that rsync can be given by ``-e``, which splits its value at spaces; None for no shell.
+
+    ``noisy``: what comes before the mark is the login shell's, and does not reach rsync.
+    """
     if argv is None:
         yield None
         return
@@ -225,7 +248,8 @@ def _shell_script(argv: list[str] | None) -> Iterator[str | None]:
     try:
         path = os.path.join(directory, "shell")
         # rsync calls: SHELL HOST COMMAND...
-        text = f'#!/bin/sh\nshift\nexec {shlex.join(argv)} "$@"\n'
+        text = "#!/bin/sh\nshift\n" + (_BEHIND_THE_MARK if noisy else 'exec SSH "$@"\n')
+        text = text.replace("SSH", shlex.join(argv))
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700)
         with os.fdopen(fd, "w", encoding="utf-8") as file:
             file.write(text)

@@ -32,7 +32,7 @@ from jobmgr_remote.session import (
 )
 
 PARTS = ("run", "log", "work", "share", "share/cycle")
-FOLDERS = (layout.JOB_LOGS, layout.WORK, layout.SHARE, layout.SHARE_CYCLE)
+FOLDERS = (layout.JOB_LOGS, layout.WORK, layout.SHARE, layout.SHARE_CYCLE, layout.INPUTS)
 #: Below a symlink's target: the run directory's part lies in FOLDER/SUITE/PART, and this file tells whose
 #: it is.
 LINK_FOLDER = "jobmgr-run"
