@@ -337,3 +337,96 @@ def test_the_demo_plays_suitex_and_leaves_nothing(shell: Shell, tmp_path: Path) 
     assert "The run directory on wizard" in out
     assert re.search(r"suitex finished in .*: 2 succeeded", out)
     assert set(Path("/tmp").glob("jobmgr-demo-*")) <= before
+
+
+LITTLE = "tasks:\n  a: {platform: wizard, script: echo hi}\n  b: {platform: wizard, script: sleep 600}\n"
+
+
+def test_every_verb_speaks_json(shell: Shell) -> None:
+    path = shell.suite("spoken", LITTLE)
+    seen: set[str] = set()
+    for words in (
+        ["validate", path],
+        ["submit", path, "--dry-run"],
+        ["submit", path],
+        ["wait", "spoken", "1/a"],
+        ["poll", "spoken"],
+        ["tick", "spoken"],
+        ["tick", "--all"],
+        ["retrieve", "spoken", "1/b"],
+        ["status"],
+        ["status", "spoken", ":running"],
+        ["why", "spoken", "1/b"],
+        ["log", "spoken", "1/a"],
+        ["log", "spoken", "1/a", "--list"],
+        ["log", "spoken", "1/a", "--path"],
+        ["hold", "spoken"],
+        ["release", "spoken"],
+        ["kill", "spoken"],
+        ["release", "spoken"],
+        ["remove", "spoken", "1/b"],
+        ["play", "spoken"],
+        ["tidy", "spoken"],
+        ["clean", "spoken", "--dry-run"],
+        ["clean", "spoken", "--yes"],
+        ["platforms", "list"],
+        ["platforms", "show", "wizard"],
+        ["run", "wizard", "--suite", "said", "--wait", "--", "true"],
+    ):
+        values = [json.loads(line) for line in shell("--json", *words).splitlines()]
+        assert values, words
+        assert all(value["schema"] == 1 for value in values)
+        seen |= {value["type"] for value in values}
+    assert {"valid", "job-file", "run", "job", "turn-result", "retrieve", "why", "log", "log-file"} <= seen
+    assert {"done", "kill", "tidy", "clean", "platform", "changed", "contact"} - seen <= {"contact"}
+
+
+def test_hold_submit_by_id_wait_timeout_and_release(shell: Shell) -> None:
+    path = shell.suite("paused", LITTLE)
+    shell("submit", path, "1/b")
+    assert shell("hold", "paused") == "paused: the whole run held\n"
+    assert " run held" in shell("status", "paused").splitlines()[0]
+    assert "waiting" in shell("status", "paused", "1/a") or "held" in shell("status", "paused", "1/a")
+    done = shell.done("wait", "paused", "1/b", "--timeout", "1s")
+    assert done.returncode == 124
+    assert done.stderr.count(b"\n") == 1
+    assert shell("release", "paused") == "paused: the whole run released\n"
+    shell("tick", "paused")
+    shell("wait", "paused", "1/a")
+    shell("kill", "paused")
+    assert shell.done("wait", "paused", "1/b").returncode == 1
+
+
+def test_tick_writes_to_its_log(shell: Shell) -> None:
+    log = shell.home / "logs" / "cron.log"
+    assert shell("tick", "--all", "--log", str(log)) == ""
+    assert log.read_text().startswith("--- ")
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_login_and_logout_say_what_they_did(shell: Shell) -> None:
+    assert "connected to wizard" in shell("login", "wizard")
+    try:
+        assert "openssh" in shell("platforms", "show", "wizard").splitlines()[-1]
+        shell("run", "wizard", "--suite", "shared", "--wait", "--", "true")
+    finally:
+        assert "closed" in shell("logout", "wizard")
+    assert "there was no shared connection" in shell("logout", "wizard")
+
+
+def test_recover_brings_a_run_back_whose_store_is_gone(shell: Shell) -> None:
+    path = shell.suite("lost", "tasks: {a: {platform: wizard, script: exit 5}}\n")
+    shell("play", path, code=1)
+    (shell.run_root / "lost" / ".service" / "suite.db").unlink()
+    out = shell("recover", "lost", "--from", "wizard")
+    assert re.search(r"^1/a/01  failed .*exit 5", out, re.MULTILINE)
+    refused = shell.done("recover", "lost", "--from", "wizard")
+    assert refused.returncode == 7
+
+
+def test_new_starts_over_and_wants_a_path(shell: Shell) -> None:
+    path = shell.suite("again", "tasks: {a: {platform: wizard, script: 'true'}}\n")
+    shell("play", path)
+    shell("play", path, "--new")
+    assert "1/a/01" in shell("status", "again")
+    assert shell.done("play", "again", "--new").returncode == 2
