@@ -15,6 +15,7 @@ from interpreters import oldest_and_newest
 from jobmgr_remote import layout, status, wire
 from jobmgr_remote.commands import cat_log
 from jobs_on_disk import until
+from measured import host_python
 
 JOB = "1/t/01"
 TOKEN = "3b0ae0f6-2f0e-4ab9-8f0a-0d0f3c1c2b3a"
@@ -27,11 +28,11 @@ def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
 
 @pytest.fixture
 def one_host(tmp_path: Path) -> Iterator[Host]:
-    yield from made_host(tmp_path, None)
+    yield from made_host(tmp_path, host_python(tmp_path))
 
 
-def made_host(tmp_path: Path, python: str | None) -> Iterator[Host]:
-    made = Host(tmp_path / "home", *([python] if python else []))
+def made_host(tmp_path: Path, python: str) -> Iterator[Host]:
+    made = Host(tmp_path / "home", python)
     made.initialise()
     folder = made.run_dir / layout.job_dir(JOB)
     folder.mkdir(parents=True)

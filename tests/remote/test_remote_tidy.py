@@ -14,6 +14,7 @@ from interpreters import oldest_and_newest
 from jobmgr_remote import fence, layout, wire
 from jobmgr_remote.commands import remote_tidy
 from jobs_on_disk import DiskJob, until
+from measured import host_python
 
 LINKS = {
     "work": "$HOME/scratch",
@@ -30,13 +31,13 @@ def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
 
 @pytest.fixture
 def one_host(tmp_path: Path) -> Iterator[Host]:
-    yield from made_host(tmp_path, None)
+    yield from made_host(tmp_path, host_python(tmp_path))
 
 
-def made_host(tmp_path: Path, python: str | None) -> Iterator[Host]:
+def made_host(tmp_path: Path, python: str) -> Iterator[Host]:
     home = tmp_path / "home"
     home.mkdir()
-    made = Host(home, *([python] if python else []))
+    made = Host(home, python)
     yield made
     made.end()
 

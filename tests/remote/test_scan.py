@@ -10,6 +10,7 @@ from host_side import Host, host_in
 from interpreters import oldest_and_newest
 from jobmgr_remote import layout, status, wire
 from jobs_on_disk import DiskJob
+from measured import host_python
 
 
 @pytest.fixture(params=oldest_and_newest(), ids=lambda path: Path(path).name)
@@ -20,7 +21,7 @@ def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
 
 @pytest.fixture
 def one_host(tmp_path: Path) -> Iterator[Host]:
-    with host_in(tmp_path / "home") as made:
+    with host_in(tmp_path / "home", host_python(tmp_path)) as made:
         yield made
 
 
