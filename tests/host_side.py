@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jobmgr_remote import layout, proc, status, wire
+from measured import host_python
 
 PACKAGE = Path(layout.__file__).parent
 SUITE = "s"
@@ -198,10 +199,13 @@ def await_that(condition: Callable[[], object], seconds: float = 60.0) -> None:
 
 
 @contextmanager
-def host_in(folder: Path, python: str = sys.executable) -> Iterator[Host]:
-    """An initialised host; everything that it has started is ended afterwards."""
+def host_in(folder: Path, python: str = "") -> Iterator[Host]:
+    """An initialised host; everything that it has started is ended afterwards.
+
+    ``python`` runs its host side; default: the Python of the tests, measured if there is a measurement.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    host = Host(folder, python).initialise()
+    host = Host(folder, python or host_python(folder)).initialise()
     try:
         yield host
     finally:

@@ -31,7 +31,7 @@ def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
 
 @pytest.fixture
 def new_host(tmp_path: Path) -> Iterator[Host]:
-    with host_in(tmp_path / "home", PYTHONS[-1]) as one:
+    with host_in(tmp_path / "home") as one:
         yield one
 
 
@@ -475,7 +475,7 @@ def test_polling_a_thousand_running_jobs_starts_no_program(new_host: Host, tmp_p
         lay(new_host, item, attempt(me.pid, me.start, *HERE))
     (tmp_path / "request").write_bytes(new_host.request(wire.JOBS_POLL, items))
     trace = tmp_path / "trace"
-    argv = ["strace", "-f", "-e", "trace=execve", "-o", str(trace), new_host.python, "-I", "-S"]
+    argv = ["strace", "-f", "-e", "trace=execve", "-o", str(trace), PYTHONS[-1], "-I", "-S"]
     with open(tmp_path / "request", "rb") as stdin:
         done = subprocess.run(
             [*argv, str(Path(layout.__file__).parent), wire.JOBS_POLL],

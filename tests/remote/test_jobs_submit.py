@@ -27,7 +27,7 @@ def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
 
 @pytest.fixture
 def new_host(tmp_path: Path) -> Iterator[Host]:
-    with host_in(tmp_path / "home", PYTHONS[-1]) as one:
+    with host_in(tmp_path / "home") as one:
         yield one
 
 

@@ -139,6 +139,7 @@ def test_a_slot_has_a_session_and_a_clean_environment_of_its_own(
     assert {os.readlink(f"/proc/{slot.pid}/fd/{n}") for n in range(3)} == {"/dev/null"}
     bench.until_empty()
     names = {row.partition("=")[0] for row in (bench.run_dir / "env").read_text().splitlines()}
+    names.discard("COVERAGE_PROCESS_CONFIG")  # a measurement puts it into everything that is started
     assert names <= {*spool.KEPT_VARIABLES, "JOBMGR_TOKEN", "SHLVL", "_", "PWD", "OLDPWD"}
 
 
@@ -348,3 +349,10 @@ def most_at_once(facts: list[dict[str, str]]) -> int:
         running += step
         most = max(most, running)
     return most
+
+
+def test_a_slot_that_was_told_to_look_once_more_does_so_before_it_closes_its_door(bench: Bench) -> None:
+    mark = bench.spool.slots + "/1.$$.last"
+    script = f'echo more >"{mark}"; echo $$; exec bash {SLOT} {bench.spool.folder} 1 1'
+    done = subprocess.run([BASH, "-c", script], stdout=subprocess.PIPE, check=True, timeout=60)
+    assert Path(bench.spool.slots, f"1.{done.stdout.decode().strip()}.last").read_text() == ""

@@ -276,6 +276,13 @@ jobmgr_stop_timer() {
     jobmgr_timer=
 }
 
+# Whether jobs-kill is at work on this job. It ends the processes of all jobs of a call together, and waits for this
+# shell; were each of a thousand wrappers to look through /proc too, nobody would get anywhere. A batch system's
+# job may run on another node than that call, and sweeps its own.
+jobmgr_is_being_killed() {
+    [[ -z $jobmgr_restartable && -e $jobmgr_run_dir/.service/jobs/$jobmgr_token/killed ]]
+}
+
 # Handler of every trapped signal: pass it on, remember why the job ends, and see to it that it does end.
 jobmgr_on_signal() {
     jobmgr_traps=$((jobmgr_traps + 1))
@@ -294,6 +301,8 @@ jobmgr_on_signal() {
         # Often a warning that the script knows how to take; what comes of it decides.
         jobmgr_soft=$1
         jobmgr_forward "$1"
+    elif jobmgr_is_being_killed; then
+        jobmgr_cause=${jobmgr_cause:-SIGNAL/$1}
     else
         jobmgr_cause=${jobmgr_cause:-SIGNAL/$1}
         [[ $jobmgr_timer == grace ]] || jobmgr_start_timer "$jobmgr_grace" grace
@@ -327,6 +336,7 @@ jobmgr_wait() {
 # End what the child has left running: TERM, grace, KILL.
 jobmgr_sweep() {
     local deadline=$((SECONDS + jobmgr_grace))
+    ! jobmgr_is_being_killed || return 0
     jobmgr_find
     ((${#jobmgr_found[@]})) || return 0
     jobmgr_forward TERM # also after another signal, which background commands of bash ignore (INT, QUIT)
@@ -473,6 +483,10 @@ jobmgr_child=$!
 set +m
 [[ -z $jobmgr_cause ]] || jobmgr_forward TERM # a signal came before there was anybody to pass it on to
 jobmgr_wait
+if [[ -n $jobmgr_restartable && -z $jobmgr_cause ]] && ((jobmgr_code > 128)); then
+    # A batch system signals every process of a job, and this shell perhaps a moment after the child.
+    sleep 0.2 || sleep 1
+fi
 [[ -z $jobmgr_cause && -z $jobmgr_restartable ]] || jobmgr_sweep
 [[ $jobmgr_timer != grace ]] || jobmgr_stop_timer
 
