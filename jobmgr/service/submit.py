@@ -69,7 +69,7 @@ def submit_tasks(ctx: RunContext, platforms: Sequence[Platform], keys: Sequence[
 
 
 def _submit_apart(ctx: RunContext, platform: Platform, host: str, keys: Sequence[Key]) -> Sent:
-    """Tasks that take files from outside the suite along go apart: if these cannot be sent, the others are."""
+    """Tasks with files from outside the suite go apart: if these cannot be sent, the others still are."""
     plain: list[Key] = []
     needy: list[Key] = []
     for key in keys:
