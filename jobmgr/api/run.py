@@ -16,6 +16,7 @@ from jobmgr.service.report import JobRow, Summary, Why
 if TYPE_CHECKING:
     from jobmgr.api.session import Session
     from jobmgr.service.log import LogFile
+    from jobmgr.service.engine import Totals
     from jobmgr.service.loop import Turned
     from jobmgr.service.runs import Cleaned
     from jobmgr.store.records import Event as HistoryRow
@@ -33,6 +34,8 @@ class Run:
         self._ctx = ctx
         self.name = ctx.name
         self.path = ctx.run_dir
+        self.turned: TickResult | None = None
+        """What the turn of ``submit``, ``run`` or ``retry`` that returned this run came to; None before one."""
 
     # --- what is known -----------------------------------------------------------------------------------
 
@@ -115,8 +118,10 @@ class Run:
         return loop.one_turn(self._ctx, poll_due=poll_due)
 
     def _result(self, turned: Turned) -> TickResult:
-        totals = turned.totals
-        return TickResult(
+        return self._note_turn(turned.totals)
+
+    def _note_turn(self, totals: Totals) -> TickResult:
+        self.turned = TickResult(
             self.name,
             False,
             totals.polled,
@@ -126,6 +131,7 @@ class Run:
             dict(totals.unreachable),
             dict(totals.person),
         )
+        return self.turned
 
     def _renew_contacts(self) -> None:
         """A restart: the contact file is installed again on all hosts with live jobs."""
@@ -295,7 +301,7 @@ class Run:
 
         keys = [(cycle, task) for cycle, task, _ in report.selected(self._ctx, ids)]
         self._let_through()
-        steer.submit_now(self._ctx, keys)
+        self._note_turn(steer.submit_now(self._ctx, keys).totals)
 
     def kill(self, ids: Sequence[str] = ()) -> list[KillResult]:
         """Kill the active jobs among these. Without IDs: all, and the run is held."""
@@ -346,7 +352,9 @@ class Run:
         else:
             keys = [i.key for i in self._ctx.store.instances(states=(State.FAILED, State.SUBMIT_FAILED))]
         self._let_through()
-        return steer.retry(self._ctx, keys)
+        started = steer.retry(self._ctx, keys)
+        self._note_turn(started.totals)
+        return started.ids
 
     def remove(self, ids: Sequence[str]) -> list[str]:
         """The graph no longer waits for these tasks; their files stay."""
@@ -356,9 +364,10 @@ class Run:
         return [f"{cycle}/{task}" for cycle, task in steer.remove(self._ctx, keys)]
 
     def tidy(self) -> list[HostResult]:
-        """End the run on its hosts (``remote-tidy``). A host with live jobs refuses."""
+        """End the run on its hosts (``remote-tidy``). Raises RefusedError while jobs are active."""
         from jobmgr.service import tidy
 
+        tidy.refuse_while_active(self._ctx)
         return [_host_result(one) for one in tidy.tidy_hosts(self._ctx)]
 
     def clean(self, *, local: bool = True, remote: bool = True, dry_run: bool = False) -> CleanResult:

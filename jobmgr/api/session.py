@@ -61,6 +61,8 @@ class Session:
         self._loaded: Platforms | None = None
         self._made: World | None = None
         self._runs: list[RunContext] = []
+        self._wished = ""
+        """The run last submitted: a play that follows asks no host again that has refused the login."""
 
     def __enter__(self) -> Session:
         return self
@@ -238,12 +240,13 @@ class Session:
         """
         ctx = self._install(suite, name, cycle, new)
         run = Run(self, ctx)
+        self._wished = run.name
         if ids:
             run._submit_now(ids)
         else:
             run._let_through()
             with run._loop_lock("submit", LOCK_PATIENCE):
-                run._turn(poll_due=False)
+                run._result(run._turn(poll_due=False))
         return run
 
     def play(
@@ -262,10 +265,13 @@ class Session:
 
         ctx = self._install(suite, name, cycle, new)
         run = Run(self, ctx)
-        run._let_through()
+        if self._wished != run.name:
+            run._let_through()
+        self._wished = ""
         with run._loop_lock("play", LOCK_PATIENCE):
             run._renew_contacts()
             turned = loop.watch_to_the_end(ctx, timeout=timeout)
+        run._result(turned)
         run._say_if_stuck(turned)
         return run
 
@@ -381,7 +387,7 @@ class Session:
                     **{t.name: str(self._path(to)) for t in tasks},
                 }
                 ctx.store.set_meta({retrieve.M_DELIVER: wanted})
-            run._turn(poll_due=False)
+            run._result(run._turn(poll_due=False))
         return [Job(run, runs.DEFAULT_CYCLE, task.name, 0) for task in tasks]
 
     def run_dry(self, platform: str, command: Sequence[str], **options: Any) -> list[DryRun]:

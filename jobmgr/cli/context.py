@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any, Protocol, TextIO
 
 from jobmgr.core import events
 from jobmgr.errors import EXIT_JOB_FAILED, EXIT_NO_ANSWER, EXIT_OK, EXIT_PERSON
@@ -188,6 +188,22 @@ def _is_terminal(stream: TextIO) -> bool:
         return os.isatty(stream.fileno())
     except (OSError, ValueError):
         return False
+
+
+class Turn(Protocol):
+    """What a turn of the loop came to: hosts that gave no answer, and those for which a person must act."""
+
+    @property
+    def unreachable(self) -> Mapping[str, str]: ...
+    @property
+    def person(self) -> Mapping[str, str]: ...
+
+
+def exit_after(turned: Turn | None, failed: bool) -> int:
+    """The exit code of who submitted: as :func:`exit_of`, for the turn that did it."""
+    if turned is None:
+        return exit_of({}, {}, failed)
+    return exit_of(turned.unreachable, turned.person, failed)
 
 
 def exit_of(unreachable: Mapping[str, str], person: Mapping[str, str], failed: bool = False) -> int:

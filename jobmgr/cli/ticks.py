@@ -8,6 +8,9 @@ from typing import Protocol
 from jobmgr.cli.context import Context, exit_of
 from jobmgr.views import jsonlines
 
+FEW = 3
+"""So many hosts are named in a line."""
+
 
 class Result(Protocol):
     """One turn over one run."""
@@ -57,7 +60,9 @@ def words(result: Result) -> str:
         )
         if number
     ]
-    silent = len(result.unreachable) + len(result.person)
+    silent = [*result.person, *result.unreachable]
     if silent:
-        done.append(f"{silent} host{'s' * (silent != 1)} gave no answer")
+        named = ", ".join(silent[:FEW]) + (" …" if len(silent) > FEW else "")
+        hosts = f"{len(silent)} host{'s' * (len(silent) != 1)}"
+        done.append(f"{hosts} gave no answer ({named}; jobmgr status {result.run} tells why)")
     return f"{result.run}: {', '.join(done) or 'nothing was due'}"

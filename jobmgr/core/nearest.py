@@ -24,12 +24,12 @@ def nearest(name: str, known: Collection[str]) -> str | None:
     return folded[close[0]] if close else None
 
 
-def hint(name: str, known: Collection[str]) -> str:
+def hint(name: str, known: Collection[str], what: str = "known") -> str:
     """`` (nearest: hpc)``, or `` (known: a, b)`` when they are few, or nothing; starts with a blank."""
     close = nearest(name, known)
     if close is not None:
         return f" (nearest: {close})"
-    return f" (known: {', '.join(sorted(known))})" if 0 < len(known) <= FEW else ""
+    return f" ({what}: {', '.join(sorted(set(known)))})" if 0 < len(known) <= FEW else ""
 
 
 def key_hint(key: str, known: Collection[str]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
+from jobmgr.core.nearest import hint
 from jobmgr.core.states import State
 from jobmgr.errors import NotFoundError, UsageError
 
@@ -118,6 +119,13 @@ def _nothing(
         selector.task == "*" or fnmatchcase(candidate.task, selector.task) for candidate in candidates
     ):
         return f"{text}: no such job is {selector.state.value} now"
-    names = sorted({candidate.task for candidate in candidates} | set(families))
-    near = get_close_matches(selector.task, names, 1)
-    return f"{text} matches nothing" + (f" (nearest: {near[0]})" if near else "")
+    of_task = [candidate for candidate in candidates if fnmatchcase(candidate.task, selector.task)]
+    cycles = [candidate.cycle for candidate in of_task]
+    if of_task and not any(fnmatchcase(cycle, selector.cycle) for cycle in cycles):
+        return f"{text} matches nothing{hint(selector.cycle, cycles, 'cycles')}"
+    if len(of_task) == 1 and selector.submit is not None:
+        one = of_task[0]
+        last = f"its last one is {one.submits[-1]:02d}" if one.submits else "it has none yet"
+        return f"{text} matches nothing: {one.cycle}/{one.task} has no such job ({last})"
+    names = {candidate.task for candidate in candidates} | set(families)
+    return f"{text} matches nothing{hint(selector.task, names, 'tasks')}"

@@ -19,7 +19,7 @@ from jobmgr.core.nearest import hint
 from jobmgr.core.yaml_tree import Keys
 from jobmgr.errors import PlatformError, Problem
 from jobmgr.platforms.model import DEFAULT, LOCALHOST, Platform, PlatformGroup, Shown, with_runner_defaults
-from jobmgr_remote import layout
+from jobmgr_remote import layout, runners
 
 SYSTEM_FILE = Path("/etc/jobmgr/platforms.yaml")
 USER_FILE = Path(".config/jobmgr/platforms.yaml")  # below the home directory
@@ -45,9 +45,11 @@ class Platforms:
         if name in self.platforms or name in self.groups or name == LOCALHOST or "." in name or "@" in name:
             return None
         literal = self.ssh_hosts()
-        return (
-            None if name in literal else f"unknown platform '{name}'{hint(name, {*self.names(), *literal})}"
-        )
+        if name in literal:
+            return None
+        like = hint(name, {*self.names(), *literal})
+        also = "" if "nearest" in like else "; a host that ssh knows can be written USER@HOST"
+        return f"unknown platform '{name}'{like}{also}"
 
     def resolve(self, name: str) -> Platform:
         """The platform of that name: a configured one, ``localhost``, or a host that ssh knows (a literal
@@ -173,8 +175,12 @@ class _Loader:
                 continue
             if key == "runner_file":
                 value = str(file.resolve().parent / Path(value).expanduser())
+            line = yaml_tree.line_of(root, ("platforms", name, key))
+            if key == "runner" and not model.runner_file and value not in runners.BUILT_IN:
+                text = f"unknown runner '{value}'{hint(value, runners.BUILT_IN)}"
+                self.problems.append(Problem(str(file), line, f"platforms.{name}.runner", text))
             values[key] = value
-            origins[key] = f"{file}:{yaml_tree.line_of(root, ('platforms', name, key))}"
+            origins[key] = f"{file}:{line}"
 
     def group(self, root: Keys, label: str, name: str, model: Any) -> None:
         line = yaml_tree.line_of(root, ("groups", name))

@@ -326,7 +326,7 @@ class Engine:
                     self.totals.trouble(one.host or name, one.error)
                     self._waits[key] = self.ctx.now() + QUEUE_AGAIN
                     waiting = [k for k in keys if not any(c.old.key == k for c in one.changes)]
-                    submit.queue_tasks(self.ctx, waiting, f"{name}: {str(one.error).splitlines()[0]}")
+                    submit.queue_tasks(self.ctx, waiting, _about(name, one.error))
 
         self._start(key, work, finish)
 
@@ -476,9 +476,23 @@ class Engine:
         """Whether nothing will happen by itself any more, though not all is finished: something is held."""
         if self.busy or any(plan.active() for plan in self._plans.values()):
             return False
-        return self.ctx.held or all(
-            plan.next_time() is None and not plan.ready(self.ctx.now()) for plan in self._plans.values()
-        )
+        if self.ctx.held:
+            return True
+        now = self.ctx.now()
+        if any((plan.next_time() or 0.0) > now for plan in self._plans.values()):
+            return False
+        wanted = {self.ctx.task(task).platform for plan in self._plans.values() for task in plan.ready(now)}
+        return all(self._waits_for_person(name) for name in wanted)
+
+    def _waits_for_person(self, name: str) -> bool:
+        """Whether no host of a platform (or group) will be asked again until somebody acts."""
+        now = self.ctx.now()
+        records = [
+            self.ctx.store.host(platform.name, host)
+            for platform in self.ctx.world.candidates(name)
+            for host in platform.hosts
+        ]
+        return all(record.auth_blocked and blocked(record, now) for record in records)
 
     def next_time(self) -> float:
         """Seconds until something is due by the clock; at most 5."""
@@ -487,3 +501,9 @@ class Engine:
         if due is not None:
             times.append(max(due - self.ctx.now(), 0.05))
         return min(times)
+
+
+def _about(platform: str, error: JobmgrError) -> str:
+    """Why tasks have to wait; errors name the host, which often is the platform's name too."""
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    return text if text.startswith((f"{platform}:", f"{platform} ")) else f"{platform}: {text}"

@@ -67,7 +67,7 @@ def connect_any(ctx: RunContext, platform: Platform) -> str:
 
 def _still_blocked(record: Host) -> ConnectError:
     kind = AuthenticationError if record.auth_blocked else ConnectError
-    return kind(f"{record.host}: {record.last_error or 'not tried again yet'}")
+    return kind(record.last_error or f"{record.host}: not tried again yet")
 
 
 def note_trouble(ctx: RunContext, platform: str, host: str, error: JobmgrError) -> None:
@@ -113,10 +113,10 @@ def note_contact(ctx: RunContext, platform: str, host: str, hello_time: float, i
 
 
 def let_through(ctx: RunContext) -> None:
-    """A person asks: hosts that were left alone may be tried again at once."""
+    """A person asks: hosts that were left alone may be tried again at once, and are told of again."""
     for record in ctx.store.hosts():
         if record.blocked_until is not None:
-            ctx.store.set_host(replace(record, blocked_until=None, auth_blocked=False))
+            ctx.store.set_host(replace(record, blocked_until=None, auth_blocked=False, errors=0))
 
 
 def failure_text(error: TransportError) -> str:

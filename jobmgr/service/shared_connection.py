@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from jobmgr.errors import UsageError
 from jobmgr.platforms.model import Platform
 from jobmgr.transport import openssh
 from jobmgr.transport.choose import choose
@@ -20,8 +21,10 @@ def transport_choice(platform: Platform, ssh_config: str | None) -> list[tuple[s
 def login(platform: Platform, ssh_config: str | None) -> list[str]:
     """Open the shared connection to every host; ssh asks on the terminal what it has to. Returns the hosts.
 
-    Raises AuthenticationError if ssh gives up.
+    Raises AuthenticationError if ssh gives up, UsageError for a platform that needs no connection.
     """
+    if platform.transport == "local":
+        raise UsageError(f"{platform.name} is this machine (transport: local); there is nothing to log in to")
     for host in platform.hosts:
         openssh.login(host, _options(platform, ssh_config))
     return list(platform.hosts)

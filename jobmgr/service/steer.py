@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from jobmgr.core.states import ACTIVE, BEFORE_JOB, State
 from jobmgr.errors import RefusedError
 from jobmgr.service.context import M_FINISHED, M_HELD, RunContext
-from jobmgr.service.engine import Engine
+from jobmgr.service.engine import Engine, Totals
 from jobmgr.service.kill import kill_jobs
 from jobmgr.store.records import InstanceChange, job_id
 
 Key = tuple[str, str]
 
 
-def submit_now(ctx: RunContext, keys: Sequence[Key]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The IDs of the new jobs, or of the tasks that stay queued; and what the turn came to."""
+
+    ids: list[str]
+    totals: Totals
+
+
+def submit_now(ctx: RunContext, keys: Sequence[Key]) -> Started:
     """Submit these tasks, whatever the graph says. Raises RefusedError if a job of one is active.
 
     Returns the new jobs' IDs; a task whose host could not be reached stays queued, and its own ID is
@@ -47,13 +56,14 @@ def submit_now(ctx: RunContext, keys: Sequence[Key]) -> list[str]:
             engine.step(5.0)
             engine.follow()
     after = {i.key: i for i in ctx.store.instances(keys=keys)}
-    return [
+    ids = [
         job_id(*key, after[key].last_submit) if after[key].last_submit > before[key] else f"{key[0]}/{key[1]}"
         for key in keys
     ]
+    return Started(ids, engine.totals)
 
 
-def retry(ctx: RunContext, keys: Sequence[Key]) -> list[str]:
+def retry(ctx: RunContext, keys: Sequence[Key]) -> Started:
     """Submit again. A job that was lost is ended for certain first, so that it cannot run beside the new one.
     """
     jobs = [job for key in keys if (job := ctx.store.job(*key)) is not None]

@@ -20,7 +20,7 @@ from jobmgr.suite.families import NoOrder, lineage
 from jobmgr.suite.graph_text import Key, Names, parse_graph
 from jobmgr.suite.models import SuiteModel, TaskModel
 from jobmgr.suite.parameters import Member, Rows
-from jobmgr_remote import layout
+from jobmgr_remote import layout, runners
 
 KnownPlatforms = Callable[[str], str | None]
 """What is wrong with a platform's name (``unknown platform 'hcp' (nearest: hpc)``), or None if it is
@@ -135,6 +135,9 @@ class _Check:
             self.script_file((*path, "script_file"), model.script_file)
         if model.parameters and model.parameter_file:
             self.note((*path, "parameter_file"), "there are parameters too; write one of them")
+        if model.runner is not None and model.runner not in runners.BUILT_IN:
+            near = hint(model.runner, runners.BUILT_IN)
+            self.note((*path, "runner"), f"unknown runner '{model.runner}'{near}")
         if model.platform is not None and self.known_platforms is not None:
             if model.platform not in self.asked:
                 self.asked[model.platform] = self.known_platforms(model.platform)

@@ -218,6 +218,9 @@ def _check_missing(host: str, word: str, settings: RemoteSettings) -> None:
         )
 
 
+_SILENT = "do its login files (.bashrc) read the input? This must print x: echo x | ssh {} cat"
+
+
 def ship(transport: Transport, settings: RemoteSettings) -> None:
     """Install the host side of this jobmgr on a host. Raises RemoteError, or what the transport raises."""
     archive = host_archive()
@@ -240,7 +243,7 @@ def ship(transport: Transport, settings: RemoteSettings) -> None:
         said = last_lines(stderr) or last_lines(reader.noise.decode("utf-8", "replace"))
         raise RemoteError(
             f"{transport.host}: the host side could not be installed (exit code {completed.exit_code})"
-            + (f"; it said: {said}" if said else "")
+            + (f"; it said: {said}" if said else f"; {_SILENT.format(transport.host)}")
         )
 
 

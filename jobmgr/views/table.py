@@ -56,7 +56,7 @@ def title(overview: rows.Overview, now: float) -> str:
     if overview.finished is not None:
         return f"{overview.name}  {words}        finished {times.clock(overview.finished, now)}"
     if overview.as_of is None:
-        return f"{overview.name}  {words}        no host was asked yet"
+        return f"{overview.name}  {words}        no host has answered yet"
     when = f"as of {times.clock(overview.as_of, now)}, {times.ago(overview.as_of, now)}"
     return f"{overview.name}  {words}        {when} (--poll asks now)"
 

@@ -44,12 +44,12 @@ def find_bash() -> "tuple[str, str]":
     """Path and version of bash. Raises Refused if it is missing or too old."""
     bash = proc.find_program("bash")
     if not bash:
-        raise Refused(wire.E_HOST, "no bash on this host; jobmgr needs bash %d.%d or newer" % OLDEST_BASH)
+        raise Refused(wire.E_HOST, "no bash on the PATH; jobmgr needs bash %d.%d or newer" % OLDEST_BASH)
     done = proc.run([bash, "--norc", "--noprofile", "-c", 'echo "$BASH_VERSION"'], 10.0)
     version = done.out.strip()
     numbers = parse_version(version)
     if numbers < OLDEST_BASH:
-        raise Refused(wire.E_TOO_OLD, "%s is version %s; jobmgr needs bash %d.%d or newer" % (
+        raise Refused(wire.E_HOST, "%s is version %s; jobmgr needs %d.%d or newer, first on the PATH" % (
             (bash, version or "unknown (%s)" % done.err.strip()[:200]) + OLDEST_BASH
         ))
     return bash, version

@@ -264,6 +264,8 @@ def serve(verb: str, stdin: object, stdout: object) -> int:
 
 
 def _serve(verb: str, stdin: object, reply: Reply) -> None:
+    if not verb:  # the command line always has one
+        raise Refused(wire.E_USAGE, "the verb got lost on the way: does .profile start another shell?")
     if verb not in wire.VERBS:
         raise Refused(wire.E_USAGE, "unknown verb %r (known: %s)" % (verb, ", ".join(wire.VERBS)))
     request = wire.read_request(stdin)

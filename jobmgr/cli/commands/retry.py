@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 from jobmgr.cli import arguments, told
-from jobmgr.cli.context import Context
-from jobmgr.errors import EXIT_OK
+from jobmgr.cli.context import Context, exit_after
 
 EPILOG = """\
 examples:
@@ -28,4 +27,4 @@ def run(args: argparse.Namespace, context: Context) -> int:
     with context.session() as session:
         asked = session.open(arguments.name_only(args.suite))
         told.names(asked.name, asked.retry(args.ids), "submitted again", "nothing to retry", context)
-    return EXIT_OK
+    return exit_after(asked.turned, failed=False)

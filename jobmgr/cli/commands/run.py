@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobmgr.cli import arguments, dry_run
-from jobmgr.cli.context import Context
+from jobmgr.cli.context import Context, exit_after
 from jobmgr.core.states import ACTIVE, UNSUCCESSFUL, State
 from jobmgr.errors import (
     EXIT_JOB_FAILED,
@@ -131,7 +131,8 @@ def _line(run: str, row: rows.Row) -> str:
 
 
 def _submitted(jobs: list[Job]) -> int:
-    return EXIT_JOB_FAILED if any(job.row().state in UNSUCCESSFUL for job in jobs) else EXIT_OK
+    failed = any(job.row().state in UNSUCCESSFUL for job in jobs)
+    return exit_after(jobs[0].run.turned, failed)
 
 
 def _waited(jobs: list[Job], context: Context) -> int:

@@ -6,9 +6,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from jobmgr.cli import arguments, dry_run
-from jobmgr.cli.context import Context
+from jobmgr.cli.context import Context, exit_after
 from jobmgr.core.states import UNSUCCESSFUL
-from jobmgr.errors import EXIT_JOB_FAILED, EXIT_OK
 from jobmgr.views import jsonlines, rows, table
 
 if TYPE_CHECKING:
@@ -54,4 +53,4 @@ def _told(session: Session, started: Run, ids: list[str], context: Context) -> i
     context.show(*table.status(overview, found, now, context.width, colored=context.colored))
     context.note(f"to go on: jobmgr play {started.name}     to stop: jobmgr kill {started.name}")
     bad = rows.count(found)
-    return EXIT_JOB_FAILED if any(bad.get(state) for state in UNSUCCESSFUL) else EXIT_OK
+    return exit_after(started.turned, any(bad.get(state) for state in UNSUCCESSFUL))
