@@ -36,10 +36,9 @@ class System(NamedTuple):
     daemon: Any
     #: Directives with which a job stays in the queue; None: the daemon is stopped for that.
     held: list[list[Any]] | None
-    #: Directives with which a running job may be started again, the command that does it, and commands that
-    #: are repeated until it has run.
+    #: Directives with which a running job may be started again, and what does it.
     rerunnable: list[list[Any]] | None
-    requeue: Callable[[str], list[list[str]]] | None
+    requeue: Callable[[LabRun, str], None] | None
     #: Whether the queue says that it could not be asked while its daemon is stopped.
     needs_daemon: bool
     #: Seconds of the shortest time limit.
@@ -48,13 +47,23 @@ class System(NamedTuple):
     over_limit: tuple[str, ...]
 
 
-def _slurm(cluster: SlurmCluster) -> System:
-    def requeue(native: str) -> list[list[str]]:
-        # A requeued job is not eligible for two minutes, unless told otherwise once it is pending.
-        return [["scontrol", "requeue", native], ["scontrol", "update", f"jobid={native}", "StartTime=now"]]
+def _requeue(run: LabRun, native_id: str) -> None:
+    run.machine.run(["scontrol", "requeue", native_id])
+    state = ["squeue", "-h", "-o", "%T", "-j", native_id]
+    wait_until(
+        lambda: run.machine.run(state, check=False).stdout.strip() == "PENDING", "the job is queued again"
+    )
+    # It is not eligible for two minutes, unless told otherwise; within a second Slurm stumbles over itself.
+    run.machine.run(["scontrol", "update", f"jobid={native_id}", "StartTime=now+2"])
 
+
+def _reschedule(run: LabRun, native_id: str) -> None:
+    run.machine.run(["qmod", "-rj", native_id])
+
+
+def _slurm(cluster: SlurmCluster) -> System:
     return System(
-        "slurm", cluster, [["--hold", None]], [["--requeue", None]], requeue, True, 1, ("TIMEOUT", "TERM")
+        "slurm", cluster, [["--hold", None]], [["--requeue", None]], _requeue, True, 1, ("TIMEOUT", "TERM")
     )
 
 
@@ -64,7 +73,7 @@ def _grid_engine(grid: GridEngine) -> System:
         grid,
         [["-h", None]],
         [["-r", "y"]],
-        lambda native: [["qmod", "-rj", native]],
+        _reschedule,
         True,
         3,
         ("failed", "KILL", "h_rt"),
@@ -298,15 +307,8 @@ def test_requeued_job_runs_again(run: LabRun, system: System) -> None:
     )
     run.await_start(item)
     (run.run_dir / "second").touch()
-    first, *again = system.requeue(item["native_id"])
-    run.machine.run(first)
-
-    def runs_again() -> bool:
-        for argv in again:
-            run.machine.run(argv, check=False)
-        return run.exit_of(item) == "SUCCEEDED"
-
-    wait_until(runs_again, "it has run again", 120)
+    system.requeue(run, item["native_id"])
+    wait_until(lambda: run.exit_of(item) == "SUCCEEDED", "it has run again", 120)
     seen = run.look(item)
     assert seen.file.attempts == 2
     assert seen.file.facts["EXIT"] == "SUCCEEDED"
