@@ -51,21 +51,26 @@ def read_claim(run_dir: str, token: str) -> Claim:
 
 
 def _claim_text(run_dir: str, token: str) -> "str | None":
+    """The claim's text; that of an array's element goes before a revocation, which came too late for it."""
     path = token_file(run_dir, token, layout.CLAIM)
+    text = None
     try:
         with open(path, "rb") as file:
-            return file.read(4096).decode("utf-8", "replace")
+            text = file.read(4096).decode("utf-8", "replace")
     except FileNotFoundError:
         pass
+    if text is None or text.strip() == REVOKED:
+        for name in _element_claims(os.path.dirname(path)):
+            return read_small(os.path.join(os.path.dirname(path), name), 4096)
+    return text
+
+
+def _element_claims(folder: str) -> "list[str]":
     try:
-        names = os.listdir(os.path.dirname(path))
+        names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    for name in sorted(names):
-        if name == layout.CLAIM or name.startswith(layout.CLAIM + "."):
-            if not name.endswith(".tmp"):
-                return read_small(os.path.join(os.path.dirname(path), name), 4096)
-    return None
+        return []
+    return sorted(name for name in names if name[len(layout.CLAIM) + 1 :].isdigit())
 
 
 def parse_claim(text: str) -> Claim:
@@ -88,7 +93,10 @@ def revoke(run_dir: str, token: str) -> bool:
     folder = run_dir + "/" + layout.token_dir(token)
     make_folders(folder)
     path = folder + "/" + layout.CLAIM
-    _create_whole(path, REVOKED + "\n")
+    created = _create_whole(path, REVOKED + "\n")
+    if created and _element_claims(folder):
+        os.unlink(path)  # elements of a job array have started; the others may
+        return False
     return read_claim(run_dir, token).state == wire.C_REVOKED
 
 

@@ -60,6 +60,13 @@ def test_the_claim_of_an_element_of_a_job_array_counts(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "claim.7").write_text("8[7] 1 2 b h\n")
     assert fence.read_claim(str(tmp_path), TOKEN).state == wire.C_STARTED
+    assert not fence.revoke(str(tmp_path), TOKEN)
+    assert os.listdir(folder) == ["claim.7"]
+
+
+def test_an_array_that_has_not_started_can_be_revoked(tmp_path: Path) -> None:
+    assert fence.revoke(str(tmp_path), TOKEN)
+    assert os.listdir(tmp_path / layout.token_dir(TOKEN)) == [layout.CLAIM]
 
 
 def test_a_claim_that_stays_empty_is_a_start(tmp_path: Path) -> None:

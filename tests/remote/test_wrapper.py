@@ -649,6 +649,13 @@ def test_a_background_job_is_never_a_requeue(make_job: MakeJob) -> None:
     assert job.out == ""
 
 
+def test_a_job_array_that_was_revoked_starts_no_element(make_job: MakeJob) -> None:
+    job = make_job("echo ran", runner="slurm")
+    (job.token_dir / "claim").write_text("revoked\n")
+    assert job.run({"SLURM_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "1"}) == 0
+    assert not list(job.folder.glob("job.status.*"))
+
+
 def test_elements_of_a_job_array_have_claims_and_files_of_their_own(make_job: MakeJob) -> None:
     job = make_job("echo $JOBMGR_INDEX; jobmgr-message from $JOBMGR_INDEX", runner="slurm")
     for index in ("1", "2", "1"):

@@ -115,6 +115,8 @@ jobmgr_claim() {
     jobmgr_status_file=$jobmgr_log_dir/job.status${jobmgr_index:+.$jobmgr_index}
     jobmgr_attempt=1
     [[ ! -e $folder/killed ]] || exit 0
+    # Nobody but a revocation makes the plain claim of a job array.
+    [[ -z $jobmgr_index || ! -e $folder/claim ]] || exit 0
     set -C
     { created=1 && printf '%s\n' "$jobmgr_native $jobmgr_pid $jobmgr_start $jobmgr_instance $jobmgr_hostname"; } \
         2> /dev/null > "$claim"
