@@ -1,8 +1,8 @@
 """Every error class of jobmgr and its exit code. Imports nothing of ours.
 
-An error says whose fault it is and what to do next. The command line prints ``str(error)`` on one
-line (several for :class:`ConfigError`) and ends with ``error.exit_code``; the table of exit codes is
-in docs/cli.md.
+An error says whose fault it is and what to do next. The command line prints ``str(error)`` on one line
+(several for :class:`ConfigError`) and ends with ``error.exit_code``; the table of exit codes is in
+docs/cli.md.
 """
 
 from __future__ import annotations

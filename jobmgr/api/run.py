@@ -15,8 +15,8 @@ from jobmgr.service.report import JobRow, Summary, Why
 
 if TYPE_CHECKING:
     from jobmgr.api.session import Session
-    from jobmgr.service.log import LogFile
     from jobmgr.service.engine import Totals
+    from jobmgr.service.log import LogFile
     from jobmgr.service.loop import Turned
     from jobmgr.service.runs import Cleaned
     from jobmgr.store.records import Event as HistoryRow
@@ -35,7 +35,8 @@ class Run:
         self.name = ctx.name
         self.path = ctx.run_dir
         self.turned: TickResult | None = None
-        """What the turn of ``submit``, ``run`` or ``retry`` that returned this run came to; None before one."""
+        """What the turn of ``submit``, ``run`` or ``retry`` that returned this run came to; None before one.
+        """
 
     # --- what is known -----------------------------------------------------------------------------------
 

@@ -33,12 +33,10 @@ class Session:
     """The way in: platforms, a run root, and the connections of this process.
 
     ``platforms``: a platforms.yaml read after the system's and the user's own (``user_files=False``: instead
-    of them).
-    ``run_root``: the folder with the run directories, ``~/jobmgr-run`` by default. ``ssh_config``: a
-    configuration for ssh
-    instead of the user's. ``on_event`` gets the records of :mod:`jobmgr.core.events`, one call at a time.
-    ``home``: the home
-    directory, the user's by default. Raises PlatformError if a platform file is wrong.
+    of them). ``run_root``: the folder with the run directories, ``~/jobmgr-run`` by default. ``ssh_config``:
+    a configuration for ssh instead of the user's. ``on_event`` gets the records of :mod:`jobmgr.core.events`,
+    one call at a time. ``home``: the home directory, the user's by default. Raises PlatformError if a
+    platform file is wrong.
     """
 
     def __init__(
@@ -235,8 +233,7 @@ class Session:
         """Install a suite (a path or object) or take a run by name, submit what is ready, and return.
 
         With ``ids``: these tasks now, whatever the graph says. ``new``: delete the run of that name first, on
-        its hosts
-        too. Hosts that could not be reached are told as events; their tasks stay queued.
+        its hosts too. Hosts that could not be reached are told as events; their tasks stay queued.
         """
         ctx = self._install(suite, name, cycle, new)
         run = Run(self, ctx)
@@ -333,10 +330,9 @@ class Session:
         """Run a command on a platform: one job, or one for each combination of ``parameters``.
 
         ``inputs`` are put into the work directory, a local ``./script`` that is the command too; ``outputs``
-        are patterns that
-        come home at the end, into the folder ``to`` if given. ``time_limit`` in seconds or as ``1h30m``.
-        Returns when
-        the jobs were submitted, or are queued because the host could not be reached.
+        are patterns that come home at the end, into the folder ``to`` if given. ``time_limit`` in seconds or
+        as ``1h30m``. Returns when the jobs were submitted, or are queued because the host could not be
+        reached.
         """
         from jobmgr.service import retrieve, runs
 

@@ -1,9 +1,8 @@
 """What comes next in one cycle: the graph, seen against the states of its task instances. No I/O, no clock.
 
 A :class:`Plan` is the loop's image of the store: it is told of every changed instance with :meth:`Plan.put`
-and answers
-which tasks are to be submitted now, when to look again, and whether the cycle is at its end. A change costs
-what depends on it, not the size of the graph.
+and answers which tasks are to be submitted now, when to look again, and whether the cycle is at its end. A
+change costs what depends on it, not the size of the graph.
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ class Instance:
     """One task in the cycle, as the store has it.
 
     ``state`` as in core/states.py; ``jobs``: the number of its latest job, 0 for none; ``not_before``: the
-    time of its next
-    try; ``started``: some job of it has started; ``events``: those its jobs have announced.
+    time of its next try; ``started``: some job of it has started; ``events``: those its jobs have announced.
     """
 
     task: str

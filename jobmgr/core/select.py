@@ -80,8 +80,8 @@ def select(
     """All candidates that the IDs mean, in the order of ``candidates``, each with a submit number (None: the
     latest).
 
-    No IDs: all of them. ``families`` maps a family, or a parametrised task, to its members. Raises
-    UsageError for a bad ID and NotFoundError for one that matches nothing.
+    No IDs: all of them. ``families`` maps a family, or a parametrised task, to its members. Raises UsageError
+    for a bad ID and NotFoundError for one that matches nothing.
     """
     if not ids:
         return [(candidate, None) for candidate in candidates]

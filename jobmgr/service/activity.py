@@ -1,8 +1,7 @@
 """job-activity.log: what the controller did about a job, written beside its logs when it has ended.
 
 A copy for people of what the store's history has; ``jobmgr log SUITE ID activity`` reads the history itself
-while the job
-is active.
+while the job is active.
 """
 
 from __future__ import annotations

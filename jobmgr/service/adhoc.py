@@ -36,9 +36,8 @@ def tasks_of(
     """The tasks of one ad-hoc command: one, or one for each member of ``parameters``.
 
     ``folder`` is where relative inputs and ``./scripts`` are looked for; ``taken`` are names that the run has
-    already.
-    Raises UsageError for an empty command or an input that is not there, SuiteError for what a suite would
-    refuse.
+    already. Raises UsageError for an empty command or an input that is not there, SuiteError for what a suite
+    would refuse.
     """
     if not command or not command[0]:
         raise UsageError("there is no command to run")

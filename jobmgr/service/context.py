@@ -34,8 +34,7 @@ class World:
     """What all runs of a process share.
 
     ``home`` is the user's home on this machine, ``run_root`` where runs are kept; ``candidates`` gives the
-    platform of a name,
-    or those of a group, in the order in which they are to be tried.
+    platform of a name, or those of a group, in the order in which they are to be tried.
     """
 
     run_root: Path

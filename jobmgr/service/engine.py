@@ -1,11 +1,9 @@
 """The engine: runs host work in threads, draws conclusions in one, and keeps the plan of each cycle.
 
 Hosts are worked at in parallel, each kind of work once per host at a time, so that a slow or dead host delays
-nobody. All
-that a worker learns comes back through one inbox; decisions and their transactions are made by the thread
-that calls
-:meth:`Engine.step`, a batch at a time. ``tick``, ``play``, ``submit``, ``poll`` and ``wait`` are different
-ways to turn it.
+nobody. All that a worker learns comes back through one inbox; decisions and their transactions are made by
+the thread that calls :meth:`Engine.step`, a batch at a time. ``tick``, ``play``, ``submit``, ``poll`` and
+``wait`` are different ways to turn it.
 """
 
 from __future__ import annotations
@@ -36,6 +34,12 @@ WATCH = 300.0
 BATCH = 5000
 """At most so many jobs travel in one request."""
 QUEUE_AGAIN = 15.0
+WATCHES = 3
+"""Long polls per host at a time; jobs that are new there get one of their own, until there are so many."""
+RETRIEVE_PAUSE = 1.0
+"""Seconds between two rsyncs from a host on which jobs still end, so that they come home many at a time."""
+
+_WATCHABLE = (State.SUBMITTED, State.RUNNING)
 
 Place = tuple[str, str]
 Key = tuple[str, str]
@@ -61,6 +65,7 @@ class Totals:
 class _Watch:
     """A long poll that is under way: the jobs that it asks about, and what keeps its stdin open."""
 
+    place: Place
     hold: Hold
     jobs: dict[str, Job]
     hello: wire.Hello | None = None
@@ -80,7 +85,7 @@ class _Done:
 class _News:
     """Evidence that a long poll brought while it goes on."""
 
-    place: Place
+    watch: tuple[str, ...]
     hello: wire.Hello
     evidence: wire.Evidence
 
@@ -94,10 +99,14 @@ class Engine:
         self._pool = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="jobmgr")
         self._inbox: queue.SimpleQueue[_Done | _News] = queue.SimpleQueue()
         self._busy: set[tuple[str, ...]] = set()
-        self._watches: dict[Place, _Watch] = {}
+        self._watches: dict[tuple[str, ...], _Watch] = {}
+        self._watched: dict[Key, int] = {}
+        self._unwatched = True
+        self._watches_made = 0
+        self._retrieve_at: dict[Place, float] = {}
         self._plans: dict[str, Plan] = {}
         self._use_plans = plans
-        self._seen_changes = 0.0
+        self._seen_version = -1
         self._waits: dict[tuple[str, str], float] = {}
         self._closed = False
 
@@ -164,14 +173,14 @@ class Engine:
         assert item.error is not None
         if not isinstance(item.error, JobmgrError):
             raise item.error
-        host = item.key[-1]
-        if isinstance(item.error, TransportError) and len(item.key) == 3:
+        host = item.key[-1] if len(item.key) < 3 else item.key[2]
+        if isinstance(item.error, TransportError) and len(item.key) >= 3:
             note_trouble(self.ctx, item.key[1], host, item.error)
         self.totals.trouble(host, item.error)
 
     def _take_news(self, news: Sequence[_News]) -> None:
-        for place, group in groupby(sorted(news, key=lambda item: item.place), key=lambda item: item.place):
-            watch = self._watches.get(place)
+        for key, group in groupby(sorted(news, key=lambda item: item.watch), key=lambda item: item.watch):
+            watch = self._watches.get(key)
             if watch is None:
                 continue
             answer = poll.Answer()
@@ -179,11 +188,18 @@ class Engine:
                 answer.hello = item.hello
                 answer.evidence[item.evidence.job] = item.evidence
             jobs = [watch.jobs[job] for job in answer.evidence if job in watch.jobs]
-            platform = self.ctx.world.platform(place[0])
-            concluded = poll.conclude(self.ctx, platform, place[1], jobs, answer, all_asked=False)
-            for change in concluded.changes:
-                watch.jobs[change.new.id] = change.new
-            self._count(concluded.changes)
+            made = self._conclude_news(watch, jobs, answer)
+            left = [job for job in jobs if job.number not in made]
+            if left:  # somebody else has changed them meanwhile; the host tells each thing once
+                self._conclude_news(watch, self._fresh(left), answer)
+
+    def _conclude_news(self, watch: _Watch, jobs: Sequence[Job], answer: poll.Answer) -> set[int]:
+        platform = self.ctx.world.platform(watch.place[0])
+        concluded = poll.conclude(self.ctx, platform, watch.place[1], jobs, answer, all_asked=False)
+        for change in concluded.changes:
+            watch.jobs[change.new.id] = change.new
+        self._count(concluded.changes)
+        return {change.new.number for change in concluded.changes}
 
     def _count(self, changes: Iterable[Change]) -> None:
         self.totals.changed += sum(change.old.state is not change.new.state for change in changes)
@@ -225,47 +241,46 @@ class Engine:
     def poll_due(self) -> None:
         """Start asking about all jobs that are due, but those that a long poll watches."""
         sending = any(key[0] in ("submit", "resend") for key in self._busy)
-        due = [
-            job
-            for job in self.ctx.store.due_polls(self.ctx.now())
-            if (
-                (job.platform, job.host) not in self._watches
-                or job.find
-                or job.revoke
-                or job.state in UNSETTLED
-                or job.grace_since
-            )
-            and not (sending and job.state is State.SUBMITTING)
-        ]
-        self.poll(due)
+        due = self.ctx.store.due_polls(self.ctx.now(), self._watched_places())
+        self.poll(job for job in due if not (sending and job.state is State.SUBMITTING))
+
+    def _watched_places(self) -> set[Place]:
+        return {watch.place for watch in self._watches.values()}
 
     def watch(self) -> None:
-        """Have a long poll on every host with active jobs whose platform wants one, about just the active
-        jobs.
+        """Have every active job watched by a long poll, on the hosts whose platform wants that.
+
+        Jobs that are new on a host get a long poll of their own, until there are too many on that host: then
+        one is started for all.
         """
+        if not self._unwatched:
+            return
+        self._unwatched = False
         # A job whose process is gone would end a long poll at once; its second look comes when it is due.
-        active = [
-            job
-            for job in self.ctx.store.jobs_where(states=(State.SUBMITTED, State.RUNNING))
-            if not job.grace_since
-        ]
         by_place: dict[Place, list[Job]] = {}
-        for job in active:
-            by_place.setdefault((job.platform, job.host), []).append(job)
+        for job in self.ctx.store.jobs_where(states=_WATCHABLE):
+            if not job.grace_since and self._watched.get(job.key) != job.submit:
+                by_place.setdefault((job.platform, job.host), []).append(job)
         for place, jobs in by_place.items():
             platform = self.ctx.world.platform(place[0])
-            watch = self._watches.get(place)
-            if watch is not None:
-                if any(job.id not in watch.jobs for job in jobs):
+            if not platform.long_poll:
+                continue
+            there = [watch for watch in self._watches.values() if watch.place == place]
+            if len(there) >= WATCHES:
+                for watch in there:
                     watch.hold.release()
-            elif platform.long_poll and not blocked(self.ctx.store.host(*place), self.ctx.now()):
+            elif blocked(self.ctx.store.host(*place), self.ctx.now()):
+                self._unwatched = True
+            else:
                 self._watch_place(place, platform, jobs)
 
     def _watch_place(self, place: Place, platform: Platform, jobs: list[Job]) -> None:
-        watch = _Watch(Hold(), {job.id: job for job in jobs})
+        self._watches_made += 1
+        key = ("watch", *place, str(self._watches_made))
+        watch = _Watch(place, Hold(), {job.id: job for job in jobs})
 
         def on_evidence(hello: wire.Hello, evidence: wire.Evidence) -> None:
-            self._inbox.put(_News(place, hello, evidence))
+            self._inbox.put(_News(key, hello, evidence))
 
         def work() -> poll.Answer:
             return poll.ask(
@@ -273,8 +288,11 @@ class Engine:
             )
 
         def finish(answer: poll.Answer) -> None:
-            del self._watches[place]
+            del self._watches[key]
             watch.hold.close()
+            for job in watch.jobs.values():
+                self._watched.pop(job.key, None)
+            self._unwatched = True
             if answer.error is not None:
                 left = self._fresh([job for job in watch.jobs.values() if job.state in ACTIVE])
                 poll.conclude(
@@ -282,8 +300,9 @@ class Engine:
                 )
                 self.totals.trouble(place[1], answer.error)
 
-        if self._start(("watch", *place), work, finish):
-            self._watches[place] = watch
+        if self._start(key, work, finish):
+            self._watches[key] = watch
+            self._watched.update((job.key, job.submit) for job in jobs)
         else:
             watch.hold.close()
 
@@ -414,6 +433,8 @@ class Engine:
     def retrieve(self) -> None:
         """Start bringing home what is due, one rsync per host."""
         now = self.ctx.now()
+        if self._retrieve_at and now < min(self._retrieve_at.values()) and self._watches:
+            return
         due = self.ctx.store.retrievals(due=now)
         if not due:
             return
@@ -422,9 +443,10 @@ class Engine:
         for entry in due:
             job = jobs[entry.number]
             by_place.setdefault((job.platform, job.host), []).append(entry)
+        watched = self._watched_places()
         for place, entries in by_place.items():
             record = self.ctx.store.host(*place)
-            if blocked(record, now):
+            if blocked(record, now) or (place in watched and now < self._retrieve_at.get(place, 0.0)):
                 continue
             platform = self.ctx.world.platform(place[0])
 
@@ -433,7 +455,11 @@ class Engine:
             ) -> retrieve.Outcome:
                 return retrieve.retrieve_host(self.ctx, platform, record, entries)
 
-            def finish(outcome: retrieve.Outcome, entries: list[Any] = entries) -> None:
+            def finish(
+                outcome: retrieve.Outcome, entries: list[Any] = entries, place: Place = place, began: float = now
+            ) -> None:
+                took = self.ctx.now() - began
+                self._retrieve_at[place] = self.ctx.now() + max(RETRIEVE_PAUSE, 2 * took)
                 self.totals.retrieved += outcome
                 retrieve.deliver(self.ctx, {entry.number for entry in entries})
 
@@ -443,9 +469,7 @@ class Engine:
         """Bring the plans up to date with the store: what this process and others have changed."""
         if not self._use_plans:
             return
-        started = self.ctx.now()
-        changed = self.ctx.store.instances(changed_since=self._seen_changes - 2.0)
-        self._seen_changes = started
+        self._seen_version, changed = self.ctx.store.instances_since(self._seen_version)
         if not changed:
             return
         outputs = self.ctx.store.outputs(keys=[i.key for i in changed])
@@ -454,6 +478,8 @@ class Engine:
             if plan is None:
                 plan = self._plans[instance.cycle] = Plan(self.ctx.suite.graph, instance.cycle)
             plan.put(planned(instance, outputs.get(instance.key, frozenset())))
+            if instance.state in _WATCHABLE and self._watched.get(instance.key) != instance.last_submit:
+                self._unwatched = True
 
     def advance(self) -> None:
         """Everything that follows from what is known by now, started."""
@@ -496,7 +522,7 @@ class Engine:
 
     def next_time(self) -> float:
         """Seconds until something is due by the clock; at most 5."""
-        due = self.ctx.store.next_due()
+        due = self.ctx.store.next_due(self._watched_places())
         times = [5.0]
         if due is not None:
             times.append(max(due - self.ctx.now(), 0.05))

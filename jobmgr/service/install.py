@@ -1,10 +1,8 @@
 """Suite source files: which they are, and how they get into the run directory at home.
 
 Hosts get them from there by rsync (``service/remote_init.py``). What is installed is a list of paths relative
-to the run
-directory, kept in ``.service/installed``, so that a file which has left the source leaves the run directory
-too, and
-nothing else ever does.
+to the run directory, kept in ``.service/installed``, so that a file which has left the source leaves the run
+directory too, and nothing else ever does.
 """
 
 from __future__ import annotations
@@ -27,11 +25,9 @@ def source_files(root: Path, patterns: Sequence[str], always: Iterable[str] = ()
     """The files of a suite source that belong into a run directory, as sorted relative paths.
 
     Without ``patterns`` everything counts but version control and the run directory's own ``log``, ``work``,
-    ``share`` and
-    ``.service``. A pattern is a glob on the relative path; one that names a folder means all below it.
-    ``always`` are
-    paths that belong whatever the patterns say (script files, inputs). Symbolic links are followed; a loop of
-    them is cut.
+    ``share`` and ``.service``. A pattern is a glob on the relative path; one that names a folder means all
+    below it. ``always`` are paths that belong whatever the patterns say (script files, inputs). Symbolic
+    links are followed; a loop of them is cut.
     """
     wanted = [pattern.rstrip("/") for pattern in patterns]
     found = [

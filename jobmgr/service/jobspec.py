@@ -25,8 +25,8 @@ def input_place(source_root: str, home: str, source: str) -> tuple[str, str, str
     """Where an input comes from and goes to: (folder at home, path in it, path in the run directory).
 
     An input below the suite's source folder keeps its place in the run directory (it is installed with the
-    suite, so the
-    folder is "" then); any other goes below ``.service/inputs``, one folder for each folder at home.
+    suite, so the folder is "" then); any other goes below ``.service/inputs``, one folder for each folder at
+    home.
     """
     path = os.path.normpath(
         os.path.join(source_root, home + source[1:] if source.startswith("~/") else source)

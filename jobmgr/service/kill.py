@@ -1,8 +1,7 @@
 """Kill: one ``jobs-kill`` per host, the intent stored before any host is asked.
 
 A kill that gets no answer is not forgotten: the intent stays beside the job, the next look settles it (a
-token that the host has
-not seen is revoked), and until then the job is in doubt, not killed.
+token that the host has not seen is revoked), and until then the job is in doubt, not killed.
 """
 
 from __future__ import annotations

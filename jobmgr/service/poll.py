@@ -1,8 +1,7 @@
 """Poll: ask one host about many jobs, decide, and store what follows.
 
 Asking (:func:`ask`) may run in any thread; deciding and storing (:func:`conclude`) is one transaction for all
-jobs that
-a host has told about. A host that gives no answer changes no state: its jobs get a doubt.
+jobs that a host has told about. A host that gives no answer changes no state: its jobs get a doubt.
 """
 
 from __future__ import annotations
@@ -85,18 +84,22 @@ def ask(
     hold: Hold | None = None,
     on_evidence: OnEvidence | None = None,
 ) -> Answer:
-    """One ``jobs-poll``. Never raises for a host: the error is part of the answer."""
+    """One ``jobs-poll``. Never raises for a host: the error is part of the answer.
+
+    With ``wait`` (seconds) it lasts until then, until all jobs have ended, or until ``hold`` is released, and
+    evidence is only handed to ``on_evidence``, as it comes.
+    """
     answer = Answer()
 
     def on_record(kind: str, value: Any) -> None:
         if kind == wire.HELLO:
             answer.hello = value
-        elif kind == wire.JOB:
+        elif kind == wire.JOB and on_evidence is None:
             answer.evidence[value.job] = value
-            if on_evidence is not None and answer.hello is not None:
-                on_evidence(answer.hello, value)
+        elif kind == wire.JOB and on_evidence is not None and answer.hello is not None:
+            on_evidence(answer.hello, value)
 
-    options: dict[str, Any] = {"wait": wait} if wait else {}
+    options: dict[str, Any] = {"wait": wait, "stream": True} if wait else {}
     if platform.max_active is not None:
         options["max_active"] = platform.max_active
     try:

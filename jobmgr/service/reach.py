@@ -1,8 +1,7 @@
 """Reaching hosts: which one of a platform to use, and what a host that could not be reached means.
 
 A failed *connect* moves on to the next host, because nothing was sent. All that a failure leaves behind is a
-note on the
-host and a doubt beside its jobs; no state changes.
+note on the host and a doubt beside its jobs; no state changes.
 """
 
 from __future__ import annotations

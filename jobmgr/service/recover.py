@@ -1,10 +1,8 @@
 """Rebuild the store of a run from the hosts' job.status files, or take a run over from another controller.
 
 The epoch is raised above what any host knows, and written there by ``remote-init``; the old controller is
-told "taken over"
-from then on, wherever it wants to change something. The suite's definition comes from the installed
-suite.yaml, at home if it is
-there, else from a host.
+told "taken over" from then on, wherever it wants to change something. The suite's definition comes from the
+installed suite.yaml, at home if it is there, else from a host.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Make a host ready for a run: its run directory, the service files, the suite's files and inputs.
 
 Order, and what breaks if it is violated: ``remote-init`` first (it tells whose directory it is, and whether
-it is our own seen
-through a shared file system: installing there would copy files onto themselves), then the files, then the
-note in the
-store that the host is ready. A crash in between repeats all of it, which changes nothing.
+it is our own seen through a shared file system: installing there would copy files onto themselves), then the
+files, then the note in the store that the host is ready. A crash in between repeats all of it, which changes
+nothing.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ class JobRow:
     known, or never.
 
     ``id`` is CYCLE/TASK/NN, or CYCLE/TASK while there is no job; ``since``: when the state began, by our
-    clock; ``doubt`` is ""
-    or what could not be asked; ``next_try``: when the next try is due; ``tries``: submits so far.
+    clock; ``doubt`` is "" or what could not be asked; ``next_try``: when the next try is due; ``tries``:
+    submits so far.
     """
 
     id: str

@@ -1,8 +1,8 @@
 """Bring logs and outputs home: one rsync per host and turn, for all jobs that have ended there.
 
 What is to come was listed by the host at the job's end (path, size, type). A file is done when it is here
-with at least the
-listed size, or when it is known why it never will be: too large, a link, vanished. All else is tried again.
+with at least the listed size, or when it is known why it never will be: too large, a link, vanished. All else
+is tried again.
 """
 
 from __future__ import annotations

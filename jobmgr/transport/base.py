@@ -1,7 +1,7 @@
 """The contract that every transport fulfils.
 
-A transport runs one command line on one host, feeds it bytes and hands back bytes. It knows nothing
-of jobs. ``tests/conformance/test_transports.py`` holds every implementation against this contract.
+A transport runs one command line on one host, feeds it bytes and hands back bytes. It knows nothing of jobs.
+``tests/conformance/test_transports.py`` holds every implementation against this contract.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Protocol
 class Completed:
     """A remote command that ran to its end.
 
-    ``exit_code`` is the command's own (128+N for a signal, as a shell says it); ``stdout`` is empty
-    if ``on_chunk`` took it; ``stderr`` is the end of it, at most :data:`STDERR_LIMIT` bytes.
+    ``exit_code`` is the command's own (128+N for a signal, as a shell says it); ``stdout`` is empty if
+    ``on_chunk`` took it; ``stderr`` is the end of it, at most :data:`STDERR_LIMIT` bytes.
     """
 
     exit_code: int
@@ -31,8 +31,8 @@ STDERR_LIMIT = 65536
 class Hold:
     """Keeps the stdin of a running command open until somebody says :meth:`release`.
 
-    Hosts end a long poll or a follow when their stdin ends. Release may be called from any thread,
-    any number of times; ``fileno()`` becomes readable by then, so that a transport can select on it.
+    Hosts end a long poll or a follow when their stdin ends. Release may be called from any thread, any number
+    of times; ``fileno()`` becomes readable by then, so that a transport can select on it.
     """
 
     def __init__(self) -> None:
@@ -93,11 +93,10 @@ class Transport(Protocol):
     ) -> Completed:
         """Run one command line by the login shell of the host.
 
-        ``stdin`` is written in bulk while the output is being read; then stdin is closed, or, with
-        ``hold``, when that is released. ``idle_timeout`` is the number of seconds without a byte in
-        either direction after which the call is given up (the remote command is not killed: the
-        pipe is closed). ``on_chunk`` gets stdout as it arrives; an exception raised by it closes
-        the channel and passes through.
+        ``stdin`` is written in bulk while the output is being read; then stdin is closed, or, with ``hold``,
+        when that is released. ``idle_timeout`` is the number of seconds without a byte in either direction
+        after which the call is given up (the remote command is not killed: the pipe is closed). ``on_chunk``
+        gets stdout as it arrives; an exception raised by it closes the channel and passes through.
 
         Calls :meth:`connect` if need be. Raises ConnectError (nothing was sent), IdleTimeout or
         ConnectionLost (the request may have arrived).
