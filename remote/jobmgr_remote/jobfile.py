@@ -104,7 +104,8 @@ def quote(value: object, what: str) -> str:
     if "\0" in text:
         raise ValueError("%s: holds a NUL character" % what)
     try:
-        text.encode("utf-8")
+        # Bytes of a path that this Python could not decode (3.6 in the C locale) go back to what they were.
+        text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise ValueError("%s: holds a character that is not Unicode text" % what)
     if text.count("'") <= MANY_QUOTES:
