@@ -21,9 +21,13 @@ JOB = "1/t/01"
 TOKEN = "3b0ae0f6-2f0e-4ab9-8f0a-0d0f3c1c2b3a"
 
 
-@pytest.fixture(params=oldest_and_newest(), ids=lambda path: Path(path).name)
+def python_of(request: pytest.FixtureRequest, folder: Path) -> str:
+    return host_python(folder) if request.param == "measured" else str(request.param)
+
+
+@pytest.fixture(params=[*oldest_and_newest(), "measured"], ids=lambda path: Path(path).name)
 def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
-    yield from made_host(tmp_path, request.param)
+    yield from made_host(tmp_path, python_of(request, tmp_path))
 
 
 @pytest.fixture

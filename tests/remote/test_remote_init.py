@@ -22,12 +22,16 @@ from measured import host_python
 from needs import need, need_root
 
 
-@pytest.fixture(params=oldest_and_newest(), ids=lambda path: Path(path).name)
+def python_of(request: pytest.FixtureRequest, folder: Path) -> str:
+    return host_python(folder) if request.param == "measured" else str(request.param)
+
+
+@pytest.fixture(params=[*oldest_and_newest(), "measured"], ids=lambda path: Path(path).name)
 def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
     """A host that has never seen the run."""
     home = tmp_path / "home"
     home.mkdir()
-    made = Host(home, request.param)
+    made = Host(home, python_of(request, tmp_path))
     yield made
     made.end()
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import signal
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +14,11 @@ import pytest
 
 from host_side import Answer, Host
 from interpreters import oldest_and_newest
-from jobmgr_remote import fence, layout, wire
+from jobmgr_remote import fence, layout, session, wire
 from jobmgr_remote.commands import remote_tidy
 from jobs_on_disk import DiskJob, until
 from measured import host_python
+from needs import need_root
 
 LINKS = {
     "work": "$HOME/scratch",
@@ -24,9 +28,13 @@ LINKS = {
 }
 
 
-@pytest.fixture(params=oldest_and_newest(), ids=lambda path: Path(path).name)
+def python_of(request: pytest.FixtureRequest, folder: Path) -> str:
+    return host_python(folder) if request.param == "measured" else str(request.param)
+
+
+@pytest.fixture(params=[*oldest_and_newest(), "measured"], ids=lambda path: Path(path).name)
 def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
-    yield from made_host(tmp_path, request.param)
+    yield from made_host(tmp_path, python_of(request, tmp_path))
 
 
 @pytest.fixture
@@ -132,15 +140,43 @@ def test_a_dry_run_tells_and_removes_nothing(one_host: Host) -> None:
     assert removed(tidy(one_host, dry_run=True)) == [str(one_host.run_dir / layout.CONTACT_FILE)]
 
 
-def test_what_a_user_has_made_unreadable_goes_too(one_host: Host) -> None:
-    init(one_host)
-    locked = one_host.run_dir / "work/locked/inner"
-    locked.mkdir(parents=True)
-    (locked / "file").touch()
-    locked.chmod(0)
-    locked.parent.chmod(0)
-    removed(tidy(one_host, clean=True))
-    assert not one_host.run_dir.exists()
+@pytest.fixture
+def nobody() -> Iterator[Path]:
+    """A folder of an ordinary user, and this process with that user's rights."""
+    need_root()
+    folder = Path(tempfile.mkdtemp())
+    os.chown(folder, 65534, 65534)
+    os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        os.seteuid(0)
+        shutil.rmtree(folder)
+
+
+def test_what_a_user_has_made_unreadable_goes_too(nobody: Path) -> None:
+    inner = nobody / "work/locked/inner/deep"
+    inner.mkdir(parents=True)
+    (inner / "file").touch()
+    (nobody / "work/link").symlink_to("/etc")
+    for folder in (inner, inner.parent, inner.parent.parent, nobody / "work"):
+        folder.chmod(0)
+    out = io.BytesIO()
+    remote_tidy.Remover(session.Reply(out), dry=False).tree(str(nobody / "work"))
+    assert os.listdir(nobody) == []
+    assert out.getvalue().count(b"removed") == 1
+
+
+def test_what_belongs_to_others_stays_and_is_an_error(nobody: Path) -> None:
+    os.seteuid(0)
+    theirs = nobody / "work/theirs"
+    (theirs / "inner").mkdir(parents=True)
+    os.chown(nobody / "work", 65534, 65534)
+    theirs.chmod(0o755)
+    os.seteuid(65534)
+    with pytest.raises(PermissionError):
+        remote_tidy.Remover(session.Reply(io.BytesIO()), dry=False).tree(str(nobody / "work"))
+    assert (theirs / "inner").is_dir()
 
 
 def test_it_can_be_repeated(one_host: Host) -> None:

@@ -13,9 +13,13 @@ from jobs_on_disk import DiskJob
 from measured import host_python
 
 
-@pytest.fixture(params=oldest_and_newest(), ids=lambda path: Path(path).name)
+def python_of(request: pytest.FixtureRequest, folder: Path) -> str:
+    return host_python(folder) if request.param == "measured" else str(request.param)
+
+
+@pytest.fixture(params=[*oldest_and_newest(), "measured"], ids=lambda path: Path(path).name)
 def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Host]:
-    with host_in(tmp_path / "home", request.param) as made:
+    with host_in(tmp_path / "home", python_of(request, tmp_path)) as made:
         yield made
 
 

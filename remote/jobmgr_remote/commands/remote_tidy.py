@@ -131,33 +131,43 @@ class Remover(object):
         self.reply.data({"removed": path})
 
     def _remove_tree(self, path: str) -> None:
-        import shutil
-
-        failed = []
-
-        def again(function: object, name: str, caught: tuple) -> None:
-            """A folder of ours that lacks permissions gets them; then once more."""
+        """Piece by piece, so that the caller hears from a host that has much to remove."""
+        try:
+            names = list_names(path)
+        except PermissionError:
+            names = []
+        for name in names:
+            inner = path + "/" + name
+            if os.path.isdir(inner) and not os.path.islink(inner):
+                remove_folder(inner)
             self.reply.progress()
-            if isinstance(caught[1], FileNotFoundError):
-                return
-            try:
-                for folder in (os.path.dirname(name), name):
-                    if os.path.isdir(folder) and not os.path.islink(folder):
-                        os.chmod(folder, 0o700)
-                if os.path.isdir(name) and not os.path.islink(name):
-                    shutil.rmtree(name)
-                else:
-                    os.unlink(name)
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                failed.append(error)
+        remove_folder(path)
 
-        shutil.rmtree(path, onerror=again)
-        if os.path.lexists(path) and not failed:
-            shutil.rmtree(path)
-        if failed:
-            raise failed[0]
+
+def remove_folder(path: str) -> None:
+    """Remove a folder with all below it, also where its owner has taken permissions away. Follows no link."""
+    import shutil
+
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        if os.path.isdir(path):  # something below it went by itself
+            shutil.rmtree(path, ignore_errors=True)
+    except PermissionError:
+        open_folders(path)
+        shutil.rmtree(path)
+
+
+def open_folders(path: str) -> None:
+    """Let the owner back into every folder of a tree, as far as they are his."""
+    try:
+        os.chmod(path, 0o700)
+    except PermissionError:
+        return
+    for name in list_names(path):
+        inner = path + "/" + name
+        if os.path.isdir(inner) and not os.path.islink(inner):
+            open_folders(inner)
 
 
 class Clean(object):
