@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -256,6 +258,20 @@ def test_a_watched_run_that_has_ended_is_shown_once(shell: Shell) -> None:
 
 
 @pytest.mark.usefixtures("swept")
+def test_a_run_that_cannot_be_read_hides_no_other(shell: Shell) -> None:
+    store = shell.run_root / "damaged" / ".service" / "suite.db"
+    store.parent.mkdir(parents=True)
+    store.write_bytes(b"no database " * 1000)
+    try:
+        done = shell.done("status")
+    finally:
+        shutil.rmtree(shell.run_root / "damaged")
+    assert done.returncode == 7
+    assert b"damaged" in done.stderr
+    assert b"sweep" in done.stdout
+
+
+@pytest.mark.usefixtures("swept")
 def test_names_that_do_not_exist_are_exit_4_with_the_nearest(shell: Shell) -> None:
     for words, said in ((["status", "swep"], "sweep"), (["why", "sweep", "1/plott"], "plot")):
         done = shell.done(*words)
@@ -430,3 +446,31 @@ def test_new_starts_over_and_wants_a_path(shell: Shell) -> None:
     shell("play", path, "--new")
     assert "1/a/01" in shell("status", "again")
     assert shell.done("play", "again", "--new").returncode == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_demo_that_is_stopped_leaves_nothing(shell: Shell, number: signal.Signals) -> None:
+    process, main = shell.terminal("demo")
+    seen = read_terminal(main, until="running on localhost")
+    directory = Path(re.search(r"Its home: (\S+)/wizard", seen)[1])  # type: ignore[index]
+    os.kill(process.pid, number)
+    if number is signal.SIGKILL:
+        assert process.wait() == -number
+    else:
+        assert "nothing of it is left" in read_terminal(main)
+        assert process.wait() == 130
+    os.close(main)
+    deadline = time.monotonic() + 30
+    while directory.exists() or lives_in(directory):
+        assert time.monotonic() < deadline, lives_in(directory)
+        time.sleep(0.05)
+
+
+def lives_in(directory: Path) -> list[bytes]:
+    """Command lines of the processes whose HOME is below the directory."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and f"HOME={directory}/".encode() in (entry / "environ").read_bytes():
+                found.append((entry / "cmdline").read_bytes())
+    return found

@@ -105,7 +105,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
             cycle = {} if args.cycle is None else {"cycle": args.cycle}
             started = session.submit(args.suite, name=args.name, new=args.new, **cycle)
             with _picture(started, listener, context):
-                session.play(started.name, timeout=args.timeout)
+                started = session.play(started.name, timeout=args.timeout)
         except KeyboardInterrupt:
             if started is None:
                 raise

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from jobmgr.cli import arguments
 from jobmgr.cli.context import Context, exit_of
-from jobmgr.errors import EXIT_OK, UsageError
-from jobmgr.views import table
+from jobmgr.errors import EXIT_OK, JobmgrError, UsageError
+from jobmgr.views import table, text
 
 if TYPE_CHECKING:
     from jobmgr.api import Run, Session
@@ -107,12 +107,18 @@ def _all_runs(args: argparse.Namespace, session: Session, context: Context) -> i
     if args.poll:
         results = session.poll_all()
         code = max((exit_of(result.unreachable, result.person) for result in results), default=EXIT_OK)
-    overviews = [session.open(name).summary() for name in session.runs()]
+    overviews = []
+    for name in session.runs():
+        try:
+            overviews.append(session.open(name).summary())
+        except JobmgrError as error:  # one run that cannot be read hides no other
+            context.complain(text.one_line(f"{name}: {error}"))
+            code = max(code, error.exit_code)
     if context.json:
         from jobmgr.views import jsonlines
 
         context.records(jsonlines.overview(overview) for overview in overviews)
-    elif overviews:
+    elif overviews or code:
         context.show(*table.runs(overviews, context.now(), context.width))
     else:
         context.show(
