@@ -59,13 +59,7 @@ def test_a_running_job_is_alive_and_an_ended_one_is_gone_with_its_record(host: H
     host.submit(item)
     host.wait_started(item)
     (one,) = host.poll(item)
-    assert (one.file.state, one.process, one.claim, one.fenced, one.spool) == (
-        "ok",
-        "alive",
-        "started",
-        True,
-        "taken",
-    )
+    assert (one.file.state, one.process, one.claim, one.fenced) == ("ok", "alive", "started", True)
     os.kill(int(one.file.facts[status.PID]), signal.SIGTERM)
     host.wait_exit(item)
     await_that(lambda: host.poll(item)[0].process == wire.P_GONE)

@@ -129,7 +129,8 @@ def test_a_slot_has_a_session_and_a_clean_environment_of_its_own(
 ) -> None:
     monkeypatch.setenv("JOBMGR_TOKEN", "of-the-job-that-called")
     monkeypatch.setenv("SECRET", "x")
-    bench.queue(1, 'env >"${0%/log/job/*}/env"; echo $$ >"${0%/log/job/*}/ran"\n')
+    text = 'env >"${0%/log/job/*}/env"; until [ -e "${0%/log/job/*}/go" ]; do sleep 0.02; done\n'
+    bench.queue(1, text)
     bench.tend()
     (slot,) = bench.live()
     found = proc.look(slot.pid)
@@ -137,6 +138,7 @@ def test_a_slot_has_a_session_and_a_clean_environment_of_its_own(
     assert found.pid == found.sid
     assert os.readlink(f"/proc/{slot.pid}/cwd") == "/"
     assert {os.readlink(f"/proc/{slot.pid}/fd/{n}") for n in range(3)} == {"/dev/null"}
+    (bench.run_dir / "go").touch()
     bench.until_empty()
     names = {row.partition("=")[0] for row in (bench.run_dir / "env").read_text().splitlines()}
     names.discard("COVERAGE_PROCESS_CONFIG")  # a measurement puts it into everything that is started
