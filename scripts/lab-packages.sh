@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the batch systems that the tests' own hosts run: Slurm, Grid Engine, at (Debian and Ubuntu, as root).
+# Install the queues that the tests' own hosts run: Slurm, Grid Engine, at, task-spooler (Debian, Ubuntu; as root).
 #
 # No service is started and none is left enabled to start now: the tests start private daemons in namespaces
 # of their own. Running it again does nothing. Usage: scripts/lab-packages.sh [--check]
@@ -11,6 +11,7 @@ packages=(
     slurm-wlm slurmdbd munge mariadb-server-core mariadb-client-core
     gridengine-master gridengine-exec gridengine-client
     at
+    task-spooler
 )
 
 missing=()
