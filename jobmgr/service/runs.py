@@ -80,21 +80,23 @@ def open_run(world: World, name: str, *, readonly: bool = False) -> RunContext:
     return RunContext(world, name, folder, Store.open(str(folder / layout.STORE_FILE), readonly=readonly))
 
 
-def create_run(world: World, name: str, suite: SuiteDef, *, run_uuid: str = "", epoch: int = 1) -> RunContext:
-    """Make the run directory and the store of a new run, and open it."""
-    folder = run_dir(world, name)
-    if folder.exists() and not (folder / layout.SERVICE).is_dir() and any(folder.iterdir()):
-        raise RefusedError(f"{folder} exists and is no run directory; move it away, or choose another --name")
-    try:
-        world.run_root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for part in (layout.SERVICE, layout.JOB_LOGS, layout.WORK, layout.SHARE_CYCLE):
-            (folder / part).mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        (folder / layout.SERVICE).chmod(0o700)
-    except OSError as error:
-        raise UsageError(
-            f"cannot make the run directory {folder}: {error.strerror} ({error.filename})"
-        ) from error
+def create_run(
+    world: World,
+    name: str,
+    suite: SuiteDef,
+    *,
+    run_uuid: str = "",
+    epoch: int = 1,
+    source: Path | None = None,
+    cycle: str | None = None,
+) -> RunContext:
+    """Make the run directory and the store of a new run, and open it. ``cycle``: its first one, if it has
+    one already; ``source``: the folder that it is installed from.
+
+    The store comes last and is made whole, first cycle included: a run is there, or it is not.
+    """
+    folder = make_run_dir(world, name)
+    now = world.clock()
     store = Store.create(
         str(folder / layout.STORE_FILE),
         {
@@ -103,10 +105,33 @@ def create_run(world: World, name: str, suite: SuiteDef, *, run_uuid: str = "", 
             M_EPOCH: epoch,
             M_OWNER: world.owner,
             M_SUITE: suite.to_json(),
-            M_CREATED: world.clock(),
+            M_CREATED: now,
+            **({} if source is None else {M_SOURCE: str(source)}),
         },
+        first_cycle=None if cycle is None else (cycle, list(suite.tasks), now),
     )
     return RunContext(world, name, folder, store)
+
+
+def make_run_dir(world: World, name: str) -> Path:
+    """The run directory with its parts, made if it is not there.
+
+    Raises RefusedError if something else is in the way, UsageError if it cannot be made.
+    """
+    folder = run_dir(world, name)
+    if folder.exists() and not (folder / layout.SERVICE).is_dir() and any(folder.iterdir()):
+        raise RefusedError(f"{folder} exists and is no run directory; move it away, or choose another --name")
+    try:
+        world.run_root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for part in (layout.SERVICE, layout.JOB_LOGS, layout.WORK, layout.SHARE_CYCLE):
+            install.private_folders(folder / part)
+        folder.chmod(0o700)
+        (folder / layout.SERVICE).chmod(0o700)
+    except OSError as error:
+        raise UsageError(
+            f"cannot make the run directory {folder}: {error.strerror} ({error.filename})"
+        ) from error
+    return folder
 
 
 def install_suite(
@@ -117,24 +142,29 @@ def install_suite(
     Raises RefusedError if a run of that name has another source, or with ``new`` if jobs are active.
     """
     chosen = name or source.suite.name
-    folder = run_dir(world, chosen)
+    _check_cycle(cycle)
     if new and exists(world, chosen):
         with_old = open_run(world, chosen)
         clean_run(with_old, local=True, remote=True)
-    if exists(world, chosen):
-        ctx = open_run(world, chosen)
-        _same_source(ctx, source)
-    else:
-        ctx = create_run(world, chosen, source.suite)
-    values: dict[str, object] = {M_SUITE: source.suite.to_json()}
-    if source.folder is not None:
-        values[M_SOURCE] = str(source.folder)
-        files = install.source_files(source.folder, source.suite.install, _always(source))
-        install.install_source(source.folder, folder, files)
-    ctx.store.set_meta(values)
+    if not exists(world, chosen):
+        _install_files(source, make_run_dir(world, chosen))
+        return create_run(
+            world, chosen, source.suite, source=source.folder, cycle=cycle or DEFAULT_CYCLE
+        )
+    ctx = open_run(world, chosen)
+    _same_source(ctx, source)
+    _install_files(source, ctx.run_dir)
+    found = {} if source.folder is None else {M_SOURCE: str(source.folder)}
+    ctx.store.set_meta({M_SUITE: source.suite.to_json(), **found})
     ctx.forget_suite()
     add_cycle(ctx, cycle)
     return ctx
+
+
+def _install_files(source: Source, folder: Path) -> None:
+    if source.folder is not None:
+        files = install.source_files(source.folder, source.suite.install, _always(source))
+        install.install_source(source.folder, folder, files)
 
 
 def _same_source(ctx: RunContext, source: Source) -> None:
@@ -172,15 +202,19 @@ def _one_of_each(suite: SuiteDef) -> Iterable[TaskDef]:
 
 def add_cycle(ctx: RunContext, cycle: str | None) -> None:
     """Add a cycle, and tasks that the suite has gained, to the run. Raises UsageError for a bad label."""
+    _check_cycle(cycle)
     known = ctx.store.cycles()
-    if cycle is not None and not layout.is_part(cycle):
-        raise UsageError(
-            f"not a cycle: {cycle!r} (an integer, or a basic-format date-time such as 20261120T0000Z)"
-        )
     wanted = [cycle] if cycle is not None else known or [DEFAULT_CYCLE]
     added = sum(ctx.store.add_cycle(one, list(ctx.suite.tasks), ctx.now()) for one in wanted)
     if added and ctx.store.meta(M_FINISHED) is not None:
         ctx.store.set_meta({M_FINISHED: None})
+
+
+def _check_cycle(cycle: str | None) -> None:
+    if cycle is not None and not layout.is_part(cycle):
+        raise UsageError(
+            f"not a cycle: {cycle!r} (an integer, or a basic-format date-time such as 20261120T0000Z)"
+        )
 
 
 def add_tasks(ctx: RunContext, tasks: Sequence[TaskDef], cycle: str = DEFAULT_CYCLE) -> None:
@@ -242,6 +276,7 @@ def controller_id(run_root: Path) -> str:
     try:
         run_root.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = path.with_name(f".controller.{os.getpid()}")
+        beside.touch(mode=0o600)
         beside.write_text(json.dumps({"controller": made}) + "\n", encoding="utf-8")
         try:
             os.link(beside, path)

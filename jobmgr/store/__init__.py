@@ -8,28 +8,38 @@ may be called from any thread; see :mod:`jobmgr.store.db` for durability, journa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .db import build, connect
 from .hosts import Hosts
-from .runs import meta_rows
+from .runs import meta_rows, put_cycle
 
 
 class Store(Hosts):
     """An open store. Use it as a context manager, or close it."""
 
     @classmethod
-    def create(cls, path: str, meta: Mapping[str, Any], network_fs: bool | None = None) -> Store:
+    def create(
+        cls,
+        path: str,
+        meta: Mapping[str, Any],
+        network_fs: bool | None = None,
+        first_cycle: tuple[str, Sequence[str], float] | None = None,
+    ) -> Store:
         """Make the store of a new run, with its metadata, and open it. Its folder must be there.
 
-        A crash leaves either no store or a whole one. ``network_fs``: None finds out by itself.
+        ``first_cycle``: its label, its tasks, and the time now. A crash leaves either no store or a whole
+        one. ``network_fs``: None finds out by itself.
         """
-        build(
-            path,
-            lambda db: void(db.executemany("INSERT INTO meta VALUES (?, ?)", meta_rows(meta))),
-            network_fs,
-        )
+
+        def fill(db: sqlite3.Connection) -> None:
+            db.executemany("INSERT INTO meta VALUES (?, ?)", meta_rows(meta))
+            if first_cycle is not None:
+                put_cycle(db, *first_cycle)
+
+        build(path, fill, network_fs)
         return cls.open(path, network_fs=network_fs)
 
     @classmethod
@@ -43,6 +53,3 @@ class Store(Hosts):
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-
-def void(_: object) -> None:
-    """Drop a result."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..core.states import BEFORE_JOB, State, can, may_wait_again
 from .db import Database
 from .records import Event, Instance, InstanceChange
+
+NEXT_VERSION = "(SELECT coalesce(max(version), 0) + 1 FROM instances)"
+"""The version of a row that is changed now. Every statement that changes an instance sets it."""
 
 _INSTANCE = "cycle, task, state, detail, not_before, tries, submit_tries, hold, manual, last_submit, changed"
 
@@ -46,14 +50,7 @@ class Runs(Database):
         Returns how many instances are new.
         """
         with self.writing() as db:
-            before = db.total_changes
-            db.execute("INSERT OR IGNORE INTO cycles (cycle, created) VALUES (?, ?)", (cycle, now))
-            cycles_added = db.total_changes - before
-            db.executemany(
-                "INSERT OR IGNORE INTO instances (cycle, task, state, changed) VALUES (?, ?, ?, ?)",
-                [(cycle, task, state.value, now) for task in tasks],
-            )
-            return db.total_changes - before - cycles_added
+            return put_cycle(db, cycle, tasks, now, state)
 
     def cycles(self) -> list[str]:
         """All cycles, in the order in which they were added."""
@@ -91,6 +88,17 @@ class Runs(Database):
             ).fetchall()
         found = (_instance(row) for row in rows)
         return [instance for instance in found if wanted is None or instance.key in wanted]
+
+    def instances_since(self, version: int) -> tuple[int, list[Instance]]:
+        """The instances that were changed after a version (all after -1), in the order in which they were
+        added, and the version to go on from. Costs what has changed, not what there is.
+        """
+        with self.reading() as db:
+            (latest,) = db.execute("SELECT coalesce(max(version), 0) FROM instances").fetchone()
+            rows = db.execute(
+                f"SELECT {_INSTANCE} FROM instances WHERE version > ? ORDER BY position", (version,)
+            ).fetchall()
+        return int(latest), [_instance(row) for row in rows]
 
     def set_instances(self, changes: Sequence[InstanceChange], now: float) -> set[tuple[str, str]]:
         """Change instances. A state that may not follow the stored one (a job is at work) is not set.
@@ -134,7 +142,7 @@ class Runs(Database):
                 "UPDATE instances SET state = ?, detail = coalesce(?, detail),"
                 " not_before = CASE WHEN ? THEN ? ELSE not_before END, tries = coalesce(?, tries),"
                 " submit_tries = coalesce(?, submit_tries), hold = coalesce(?, hold),"
-                " manual = coalesce(?, manual), changed = ? WHERE cycle = ? AND task = ?",
+                f" manual = coalesce(?, manual), changed = ?, version = {NEXT_VERSION} WHERE cycle = ? AND task = ?",
                 updates,
             )
             insert_events(db, events)
@@ -213,7 +221,9 @@ def insert_outputs(db: Any, reached: Iterable[tuple[str, str, str]], now: float)
             (cycle, task, output, now),
         ).rowcount
     ]
-    db.executemany("UPDATE instances SET changed = ? WHERE cycle = ? AND task = ?", fresh)
+    db.executemany(
+        f"UPDATE instances SET changed = ?, version = {NEXT_VERSION} WHERE cycle = ? AND task = ?", fresh
+    )
 
 
 def insert_events(db: Any, events: Iterable[Event]) -> None:
@@ -238,3 +248,17 @@ def _instance(row: Sequence[Any]) -> Instance:
         row[9],
         row[10],
     )
+
+
+def put_cycle(
+    db: sqlite3.Connection, cycle: str, tasks: Iterable[str], now: float, state: State = State.WAITING
+) -> int:
+    """Add a cycle and its task instances inside the caller's transaction; how many instances are new."""
+    before = db.total_changes
+    db.execute("INSERT OR IGNORE INTO cycles (cycle, created) VALUES (?, ?)", (cycle, now))
+    cycles_added = db.total_changes - before
+    db.executemany(
+        "INSERT OR IGNORE INTO instances (cycle, task, state, changed) VALUES (?, ?, ?, ?)",
+        [(cycle, task, state.value, now) for task in tasks],
+    )
+    return db.total_changes - before - cycles_added

@@ -339,6 +339,7 @@ def test_a_host_that_gives_no_answer_is_exit_5_and_doubt(make_sshd: MakeSshd, tm
     host.kill_sessions()
     done = alone.done("poll", "lonely")
     assert done.returncode == 5, done
+    assert b"1 job there unaffected, last answer " in done.stderr
     assert " ?" in alone("status", "lonely", "1/sleep")
     assert "in doubt" in alone("why", "lonely", "1/sleep").splitlines()[0]
 

@@ -1,0 +1,66 @@
+"""Zero install and the hot path: what a host is asked, counted where it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from shells import Shell, at_work, eventually
+
+MANY = """\
+graph: warm
+tasks:
+  warm: {platform: wizard, script: sleep 300}
+  sim: {platform: wizard, parameters: {m: 1..12}, manual: true, script: "echo $JOBMGR_PARAM_m; sleep 300"}
+"""
+
+
+def test_the_first_command_ships_the_host_side_and_goes_on(ssh_user: Shell) -> None:
+    assert "wizard: first contact" in ssh_user.done("run", "wizard", "--", "sleep", "300").stderr
+    assert ssh_user.calls() == ["remote-init", "install", "remote-init", "jobs-submit"]
+    ssh_user.forget_calls()
+    ssh_user("run", "wizard", "--", "echo", "again")
+    assert ssh_user.calls() == ["jobs-submit"]
+
+
+@pytest.fixture(params=["fabric", "openssh"])
+def warm(request: pytest.FixtureRequest) -> Iterator[Shell]:
+    """A run that has been on the host; 12 tasks wait to be submitted by hand."""
+    with at_work(transport=request.param, max_active="20") as user:
+        user("submit", user.suite("many", MANY))
+        user.forget_calls()
+        yield user
+
+
+def test_each_verb_is_one_call_per_host_for_any_number_of_jobs(warm: Shell) -> None:
+    verbs = [
+        (["submit", "many", "sim*"], ["jobs-submit"]),
+        (["poll", "many"], ["jobs-poll"]),
+        (["poll", "many", "sim*"], ["jobs-poll"]),
+        (["tick", "many"], []),
+        (["status", "many"], []),
+        (["why", "many", "1/sim_m07"], []),
+        (["log", "many", "1/sim_m07"], ["cat-log"]),
+        (["log", "many", "1/sim_m07", "--list"], ["cat-log"]),
+        (["log", "many", "1/sim_m07", "--path"], []),
+        (["retrieve", "many", "sim*"], ["jobs-poll", "rsync"]),
+        (["kill", "many"], ["jobs-kill"]),
+        (["retrieve", "many"], ["rsync"]),
+        (["log", "many", "1/sim_m07"], []),
+        (["tidy", "many"], ["remote-tidy"]),
+        (["clean", "many", "--yes", "--remote"], ["remote-tidy", "remote-tidy"]),
+    ]
+    logins = {}
+    for words, expected in verbs:
+        before = warm.host.logins()
+        warm(*words)
+        assert (words, warm.calls()) == (words, expected)
+        logins[" ".join(words)] = warm.host.logins() - before
+        if words[0] == "submit":
+            eventually(lambda: set(warm.states("many", "sim*", "--poll").values()) == {"running"})
+        warm.forget_calls()
+    # One login at most for a command, whatever it asks; none at all over a shared connection.
+    shared = (warm.home / ".jobmgr" / "ssh").exists() or not any(logins.values())
+    for (words, expected), count in zip(verbs, logins.values(), strict=False):
+        assert count <= (0 if shared or not expected else 1 + ("rsync" in expected)), words
