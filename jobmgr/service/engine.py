@@ -17,8 +17,8 @@ from typing import Any
 
 from jobmgr.core.plan import Plan
 from jobmgr.core.retry import Ended, Policy, after_final
-from jobmgr.core.states import ACTIVE, UNSETTLED, State
-from jobmgr.errors import JobmgrError, TransportError
+from jobmgr.core.states import ACTIVE, State
+from jobmgr.errors import JobmgrError, RefusedError, TransportError
 from jobmgr.platforms.model import Platform
 from jobmgr.service import activity, poll, retrieve, submit
 from jobmgr.service.context import RunContext
@@ -55,10 +55,14 @@ class Totals:
     retrieved: retrieve.Outcome = field(default_factory=retrieve.Outcome)
     unreachable: dict[str, str] = field(default_factory=dict)
     person: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
     def trouble(self, host: str, error: JobmgrError) -> None:
-        """A host could not be asked."""
-        (self.person if needs_person(error) else self.unreachable)[host] = str(error)
+        """A host could not be asked, or refuses."""
+        if isinstance(error, RefusedError):
+            self.refused[host] = str(error)
+        else:
+            (self.person if needs_person(error) else self.unreachable)[host] = str(error)
 
 
 @dataclass(slots=True)
@@ -148,8 +152,7 @@ class Engine:
         return True
 
     def step(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds for news, then deal with all that is there. True if there was any.
-        """
+        """Wait up to ``timeout`` seconds for news, then deal with all that is there. True if there was any."""
         try:
             batch = [self._inbox.get(timeout=max(timeout, 0.0)) if timeout > 0 else self._inbox.get_nowait()]
         except queue.Empty:
@@ -456,7 +459,10 @@ class Engine:
                 return retrieve.retrieve_host(self.ctx, platform, record, entries)
 
             def finish(
-                outcome: retrieve.Outcome, entries: list[Any] = entries, place: Place = place, began: float = now
+                outcome: retrieve.Outcome,
+                entries: list[Any] = entries,
+                place: Place = place,
+                began: float = now,
             ) -> None:
                 took = self.ctx.now() - began
                 self._retrieve_at[place] = self.ctx.now() + max(RETRIEVE_PAUSE, 2 * took)

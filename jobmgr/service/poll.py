@@ -28,8 +28,7 @@ OnEvidence = Callable[[wire.Hello, wire.Evidence], None]
 
 @dataclass(slots=True)
 class Answer:
-    """What a call about jobs brought: the hello, evidence by job id, and the error that ended it, if one did.
-    """
+    """What a call about jobs brought: the hello, evidence by job id, and the error that ended it, if one did."""
 
     hello: wire.Hello | None = None
     evidence: dict[str, wire.Evidence] = field(default_factory=dict)
@@ -181,9 +180,9 @@ def _note_host(ctx: RunContext, platform: Platform, host: str, answer: Answer) -
 
 
 def _look(answer: Answer, evidence: wire.Evidence | None, record: Host, error: str) -> Look:
-    if answer.hello is None or evidence is None:
-        return Look(None, error=error)
     hello = answer.hello
+    if hello is None:
+        return Look(None, error=error)
     return Look(evidence, hello.time, hello.instance, hello.run_state, bool(record.network_fs), error)
 
 

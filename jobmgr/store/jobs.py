@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..core.states import ACTIVE, FINAL, State, can
+from ..core.states import ACTIVE, State, can
 from .records import Change, Event, Job, JobLine, Message, NewSubmit, job_id
-from .runs import Runs, insert_events, insert_outputs, marks
+from .runs import NEXT_VERSION, Runs, insert_events, insert_outputs, marks
 
 _COLUMNS = ("id", *Job._fields[1:])
 _SELECT = "SELECT {} FROM jobs".format(", ".join(_COLUMNS))
@@ -173,11 +173,13 @@ class Jobs(Runs):
             for job in jobs:
                 db.execute("INSERT OR IGNORE INTO cycles (cycle, created) VALUES (?, ?)", (job.cycle, now))
                 db.execute(
-                    "INSERT OR IGNORE INTO instances (cycle, task, state, changed) VALUES (?, ?, ?, ?)",
+                    "INSERT OR IGNORE INTO instances (cycle, task, state, changed, version)"
+                    f" VALUES (?, ?, ?, ?, {NEXT_VERSION})",
                     (job.cycle, job.task, job.state.value, now),
                 )
                 db.execute(
-                    "UPDATE instances SET last_submit = max(last_submit, ?) WHERE cycle = ? AND task = ?",
+                    f"UPDATE instances SET last_submit = max(last_submit, ?), version = {NEXT_VERSION}"
+                    " WHERE cycle = ? AND task = ?",
                     (job.submit, job.cycle, job.task),
                 )
             db.executemany(
@@ -250,13 +252,18 @@ class Jobs(Runs):
         """The latest job of each instance that has one."""
         return {job.key: job for job in self.jobs_where(latest=True)}
 
-    def due_polls(self, now: float) -> list[Job]:
-        """The jobs that are due for a poll, host by host, the longest due first."""
+    def due_polls(self, now: float, watched: Iterable[tuple[str, str]] = ()) -> list[Job]:
+        """The jobs that are due for a poll, host by host, the longest due first.
+
+        Left out: submitted and running jobs on ``watched`` (platform, host), whose changes are told anyhow,
+        but not those of which a poll is to ask more than that.
+        """
+        but, values = _not_watched(watched)
         with self.reading() as db:
             rows = db.execute(
-                f"{_SELECT} WHERE next_poll IS NOT NULL AND next_poll <= ?"
+                f"{_SELECT} WHERE next_poll IS NOT NULL AND next_poll <= ?{but}"
                 " ORDER BY platform, host, next_poll, id",
-                (now,),
+                (now, *values),
             ).fetchall()
         return [_job(row) for row in rows]
 
@@ -270,21 +277,26 @@ class Jobs(Runs):
 
     def to_follow(self) -> list[Job]:
         """Jobs with a final state whose consequences (graph, retry) were not drawn yet."""
-        final = [state.value for state in FINAL]
-        with self.reading() as db:
+        with self.reading() as db:  # word for word as the index jobs_follow has it
             rows = db.execute(
-                f"{_SELECT} WHERE followed = 0 AND state IN ({marks(final)}) ORDER BY id", final
+                f"{_SELECT} WHERE followed = 0"
+                " AND state IN ('succeeded', 'failed', 'submit-failed', 'killed') ORDER BY id"
             ).fetchall()
         return [_job(row) for row in rows]
 
-    def next_due(self) -> float | None:
-        """The earliest time at which a poll, a retry or a retrieval is due; None if nothing is."""
+    def next_due(self, watched: Iterable[tuple[str, str]] = ()) -> float | None:
+        """The earliest time at which a poll, a retry or a retrieval is due; None if nothing is.
+
+        ``watched``: as for :meth:`due_polls`.
+        """
+        but, values = _not_watched(watched)
         with self.reading() as db:
             (due,) = db.execute(
                 "SELECT min(at) FROM ("
-                " SELECT min(next_poll) AS at FROM jobs WHERE next_poll IS NOT NULL UNION ALL"
+                f" SELECT min(next_poll) AS at FROM jobs WHERE next_poll IS NOT NULL{but} UNION ALL"
                 " SELECT min(not_before) FROM instances WHERE state IN ('waiting', 'queued') UNION ALL"
-                " SELECT min(not_before) FROM retrievals WHERE state = 'pending')"
+                " SELECT min(not_before) FROM retrievals WHERE state = 'pending')",
+                values,
             ).fetchone()
         return None if due is None else float(due)
 
@@ -370,6 +382,17 @@ class Jobs(Runs):
         return [Event(*row) for row in rows]
 
 
+def _not_watched(watched: Iterable[tuple[str, str]]) -> tuple[str, list[str]]:
+    """The end of a WHERE clause, and its values, that leaves out what a long poll tells anyhow."""
+    places = sorted(set(watched))
+    if not places:
+        return "", []
+    return (
+        f" AND NOT ((platform, host) IN (VALUES {', '.join(['(?, ?)'] * len(places))})"
+        " AND state IN ('submitted', 'running') AND find = 0 AND revoke = 0 AND grace_since = 0)"
+    ), [part for place in places for part in place]
+
+
 def _take(db: Any, submit: NewSubmit, now: float, token: str) -> int | None:
     """Make one job and return its number; None if its instance may not have one now."""
     row = db.execute(
@@ -405,7 +428,7 @@ def _take(db: Any, submit: NewSubmit, now: float, token: str) -> int | None:
     db.execute("INSERT INTO specs (job_id, spec) VALUES (?, ?)", (key, submit.spec))
     db.execute(
         "UPDATE instances SET state = ?, detail = '', not_before = NULL, manual = 0, last_submit = ?,"
-        " changed = ? WHERE cycle = ? AND task = ?",
+        f" changed = ?, version = {NEXT_VERSION} WHERE cycle = ? AND task = ?",
         (state, number, now, submit.cycle, submit.task),
     )
     subject = job_id(submit.cycle, submit.task, number)
@@ -492,8 +515,8 @@ def _note_details(db: Any, made: Sequence[Change], now: float) -> None:
 def _mirror(db: Any, jobs: Sequence[Job], now: float) -> None:
     """Give a job's state to its instance, if it is the latest job there and the instance was not removed."""
     db.executemany(
-        "UPDATE instances SET state = ?, detail = '', not_before = NULL, changed = ?"
-        " WHERE cycle = ? AND task = ? AND last_submit = ? AND state != 'removed'",
+        "UPDATE instances SET state = ?, detail = '', not_before = NULL, changed = ?,"
+        f" version = {NEXT_VERSION} WHERE cycle = ? AND task = ? AND last_submit = ? AND state != 'removed'",
         [(job.state.value, now, job.cycle, job.task, job.submit) for job in jobs],
     )
 

@@ -142,7 +142,8 @@ class Runs(Database):
                 "UPDATE instances SET state = ?, detail = coalesce(?, detail),"
                 " not_before = CASE WHEN ? THEN ? ELSE not_before END, tries = coalesce(?, tries),"
                 " submit_tries = coalesce(?, submit_tries), hold = coalesce(?, hold),"
-                f" manual = coalesce(?, manual), changed = ?, version = {NEXT_VERSION} WHERE cycle = ? AND task = ?",
+                f" manual = coalesce(?, manual), changed = ?, version = {NEXT_VERSION}"
+                " WHERE cycle = ? AND task = ?",
                 updates,
             )
             insert_events(db, events)

@@ -27,9 +27,11 @@ CREATE TABLE instances (
     manual INTEGER NOT NULL DEFAULT 0,        -- a person said: now, whatever the graph says
     last_submit INTEGER NOT NULL DEFAULT 0,   -- the latest submit number taken
     changed REAL NOT NULL,
+    version INTEGER NOT NULL DEFAULT 0,       -- greater than that of every row that was changed before
     UNIQUE (cycle, task)
 );
 CREATE INDEX instances_state ON instances(state);
+CREATE INDEX instances_version ON instances(version);
 
 CREATE TABLE jobs (
     id INTEGER PRIMARY KEY,
@@ -87,6 +89,10 @@ CREATE TABLE jobs (
 );
 CREATE INDEX jobs_state ON jobs(state);
 CREATE INDEX jobs_due ON jobs(next_poll) WHERE next_poll IS NOT NULL;
+-- What a turn of the loop asks for each time: few rows of many.
+CREATE INDEX jobs_follow ON jobs(id)
+    WHERE followed = 0 AND state IN ('succeeded', 'failed', 'submit-failed', 'killed');
+CREATE INDEX jobs_resend ON jobs(id) WHERE resend = 1;
 
 -- What is long and seldom read: apart, so that reading many jobs stays fast.
 CREATE TABLE specs (

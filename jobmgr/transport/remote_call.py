@@ -50,7 +50,8 @@ class RemoteSettings:
 class Reply:
     """What a host answered.
 
-    ``records`` are (kind, value) pairs as in wire.py, in order, without hello and end. ``truncated``: the end
+    ``records`` are (kind, value) pairs as in wire.py, in order, without hello and end, and without answers
+    about jobs if these were handed to ``on_record``. ``truncated``: the end
     line did not arrive or the call broke off (``failure`` says how); what did arrive counts. ``noise`` is the
     end of what was no reply. ``shipped``: the host side was installed by this call.
     """
@@ -141,7 +142,7 @@ class _Attempt:
                 self.reply.hello = value
             elif isinstance(value, wire.Error):
                 self.error = value
-            elif kind not in (wire.BEAT, wire.END):
+            elif kind not in (wire.BEAT, wire.END) and not (kind == wire.JOB and self.on_record is not None):
                 self.reply.records.append((kind, value))
             if self.on_record is not None:
                 self.on_record(kind, value)

@@ -198,7 +198,7 @@ class Looker(object):
             native_id,
             bool(native_id) or started or token in self.journal,
             fence.has_kill_mark(self.run_dir, token),
-            self.spool_state(token) if runner == runners.BACKGROUND else wire.S_NONE,
+            self.spool_state(token) if runner == runners.BACKGROUND and not started else wire.S_NONE,
             wire.NO_FOUND,
             None,
         )

@@ -1,7 +1,9 @@
 """jobs-poll: evidence about many jobs, at once or as soon as something has changed.
 
 With ``wait`` the answer comes when anything differs from what the request says was seen, and holds the jobs
-that changed, or nothing when the time is over; a caller that closes its side ends it at once.
+that changed, or nothing when the time is over; a caller that closes its side ends it at once. With ``stream``
+it goes on after that: every change is told as it comes, and it ends with the time, with the caller, or when
+all jobs have ended.
 """
 
 import os
@@ -11,14 +13,17 @@ from jobmgr_remote import evidence, fence, layout, listing, runners, session, st
 from jobmgr_remote.runners import background
 
 FIRST_PAUSE, LAST_PAUSE, GROWTH = 0.01, 0.5, 1.3
-#: Seconds of pause that each watched job adds to the shortest one, so that many jobs cost no processor.
-PAUSE_PER_JOB = 0.00001
+#: A pause is at least so many times as long as the look before it, so that many jobs cost no processor.
+PAUSE_PER_LOOK = 8.0
 #: How often processes, companions of the status files and the spool are looked at, in seconds.
 SLOW_LOOK = 1.0
+SLOW_PAUSE_PER_LOOK = 25.0
 #: What changes within moments of the first change is told in the same answer: seconds per job watched, and at
 #: most.
 LINGER_PER_JOB, LINGER = 0.001, 0.25
 MAX_WAIT = 3600.0
+#: As long as any submit time.
+SOME_TIME = "2000-01-01T00:00:00Z"
 NOT_QUEUED = (wire.Q_ABSENT, wire.Q_ENDED, wire.Q_OTHER_JOB)
 
 
@@ -36,7 +41,11 @@ def run(request: wire.Request, reply: object, host: object) -> None:
     longest = host.conf.max_wait  # type: ignore[attr-defined]
     wait = min(float(options.get("wait") or 0), MAX_WAIT if longest is None else longest)
     if wait > 0:
-        items = Watch(looker, items, host, options, reply).until_change(wait)
+        watch = Watch(looker, items, host, options, reply)
+        if options.get("stream"):
+            watch.stream(wait)
+            return
+        items = watch.until_change(wait)
         looker.forget()
     answer(looker, items, reply, host)
 
@@ -52,12 +61,15 @@ def checked(items: "list[dict]", reply: object) -> "list[dict]":
     return good
 
 
-def answer(looker: evidence.Looker, items: "list[dict]", reply: object, host: object) -> None:
-    """Look, revoke and list as the items ask, and reply."""
+def answer(
+    looker: evidence.Looker, items: "list[dict]", reply: object, host: object
+) -> "list[wire.Evidence]":
+    """Look, revoke and list as the items ask, and reply. Returns what was told."""
     items = [with_revocation(item, reply, host) for item in items]
     found = looker.look(items, reply.progress)
     for item, one in zip(items, found):
         reply.job(with_files(item, one, host))
+    return found
 
 
 def with_revocation(item: dict, reply: object, host: object) -> dict:
@@ -81,74 +93,139 @@ def with_files(item: dict, one: wire.Evidence, host: object) -> wire.Evidence:
     return one._replace(files=listing.of_job(host.run_dir, item))
 
 
+class Watched(object):
+    """One job of a watch: ``size`` is that of its main status file at the last look (-1: not there; None: no
+    look yet), ``facts`` what the file said when it was last read.
+    """
+
+    __slots__ = ("facts", "item", "path", "size")
+
+    def __init__(self, item: dict, path: str) -> None:
+        self.item = item
+        self.path = path
+        self.size = None  # type: int | None
+        self.facts = None  # type: dict | None
+
+    @property
+    def seen(self) -> int:
+        return self.item.get("seen_size") or 0
+
+    def told(self, one: wire.Evidence) -> None:
+        """The caller knows this by now."""
+        self.facts = one.file.facts
+        self.item = dict(
+            self.item,
+            seen_size=one.file.size,
+            seen_messages=one.file.message_count,
+            seen_process=one.process,
+            find=False,
+            revoke=False,
+        )
+
+
 class Watch(object):
     """Waits until something differs from what the caller has seen.
 
-    Cheap for thousands of jobs: it compares sizes.
+    Cheap for thousands of jobs: it compares sizes, and rests the longer the more there is to compare.
     """
 
     def __init__(
         self, looker: evidence.Looker, items: "list[dict]", host: object, options: dict, reply: object
     ) -> None:
         self.looker = looker
-        self.items = items
         self.host = host
         self.options = options
         self.reply = reply
-        self.paths = [host.path(layout.job_file(item["job"], layout.STATUS_FILE)) for item in items]
-        self.sizes = [None] * len(items)  # type: list[int | None]
-        self.facts = [None] * len(items)  # type: list[dict | None]
+        self.jobs = [
+            Watched(item, host.path(layout.job_file(item["job"], layout.STATUS_FILE))) for item in items
+        ]
+        self._slowest = host.conf.min_polling_interval  # type: ignore[attr-defined]
+        self._pause = FIRST_PAUSE
         self._slow_at = 0.0
+        #: Whether what jobs-submit itself has written is news.
+        self._header_is_seen = False
 
     def until_change(self, seconds: float) -> "list[dict]":
         """The items that changed; [] if the time is over or the caller has gone."""
-        now = time.monotonic()
-        deadline = now + seconds
-        slowest = self.host.conf.min_polling_interval  # type: ignore[attr-defined]
-        pause = max(slowest, FIRST_PAUSE + PAUSE_PER_JOB * len(self.items))
-        changed = self._look(slow=True)
+        return [job.item for job in self._changes(time.monotonic() + seconds, at_once=True)]
+
+    def stream(self, seconds: float) -> None:
+        """Tell every change as it comes, until the time is over, the caller has gone, or all jobs have ended.
+
+        What was told is remembered, so each change is told once; a job that has ended is watched no longer.
+        """
+        deadline = time.monotonic() + seconds
+        self._header_is_seen = True
+        changed = self._changes(deadline, at_once=True)
+        while changed:
+            self.looker.forget()
+            found = answer(self.looker, [job.item for job in changed], self.reply, self.host)
+            for job, one in zip(changed, found):
+                job.told(one)
+            self.jobs = [job for job in self.jobs if not (job.facts and status.EXIT in job.facts)]
+            changed = self._changes(deadline, at_once=False) if self.jobs and not self.reply.closed else []
+
+    def _changes(self, deadline: float, at_once: bool) -> "list[Watched]":
+        self._pause = FIRST_PAUSE
+        changed = self._timed_look(slow=True) if at_once else set()
         while not changed:
             now = time.monotonic()
-            if now >= deadline or self.host.stdin_ended(min(pause, deadline - now)):
+            if now >= deadline or self.host.stdin_ended(min(self._pause, deadline - now)):
                 return []
             self.reply.progress()
-            pause = max(slowest, min(pause * GROWTH, LAST_PAUSE))
-            changed = self._look(slow=time.monotonic() >= self._slow_at)
-        if len(self.items) > len(changed):
-            time.sleep(min(LINGER, LINGER_PER_JOB * len(self.items)))
+            changed = self._timed_look(slow=time.monotonic() >= self._slow_at)
+        if len(self.jobs) > len(changed):
+            time.sleep(min(LINGER, LINGER_PER_JOB * len(self.jobs)))
             changed = changed | self._look(slow=False)
-        return [self.items[at] for at in sorted(changed)]
+        return [self.jobs[at] for at in sorted(changed)]
+
+    def _timed_look(self, slow: bool) -> "set[int]":
+        """A look that sets how long to rest after it."""
+        began = time.monotonic()
+        changed = self._look(slow)
+        ended = time.monotonic()
+        if slow:
+            self._slow_at = ended + max(SLOW_LOOK, SLOW_PAUSE_PER_LOOK * (ended - began))
+        rest = 0.0 if slow else PAUSE_PER_LOOK * (ended - began)
+        self._pause = max(self._slowest, rest, min(self._pause * GROWTH, LAST_PAUSE))
+        return changed
 
     def _look(self, slow: bool) -> "set[int]":
-        changed = {at for at in range(len(self.items)) if self._size_differs(at)}
+        changed = {at for at, job in enumerate(self.jobs) if self._size_differs(job)}
         if slow:
-            self._slow_at = time.monotonic() + SLOW_LOOK
             if self.options.get("tend", True):
                 background.tend(self.host, self.options)
             self.looker.forget()
-            changed.update(at for at in range(len(self.items)) if at not in changed and self._differs(at))
+            changed.update(at for at, job in enumerate(self.jobs) if at not in changed and self._differs(job))
         return changed
 
-    def _size_differs(self, at: int) -> bool:
-        """Whether the main status file has another size than at the last full look (or than the caller has
-        seen).
+    def _size_differs(self, job: Watched) -> bool:
+        """Whether the main status file has another size than at the last look, which the caller does not know.
         """
-        known = self.sizes[at]
+        known = job.size
         if known is None:
             return False
         try:
-            return os.stat(self.paths[at]).st_size != known
+            size = os.stat(job.path).st_size
         except OSError:
-            return known != -1
+            size = -1
+        if size == known:
+            return False
+        if self.looker.status_size(job.item) != job.seen:
+            return True
+        job.size = size  # told already: it grew between a look and the answer
+        return False
 
-    def _differs(self, at: int) -> bool:
+    def _differs(self, job: Watched) -> bool:
         """The full look, without the queue; from the second time on the file is parsed only if something
         points at it.
         """
-        item = self.items[at]
-        self.sizes[at] = _size(self.paths[at])
-        facts = self.facts[at]
-        if facts is not None and self.looker.status_size(item) == (item.get("seen_size") or 0):
+        item = job.item
+        job.size = _size(job.path)
+        if self._is_untouched(job):
+            return False
+        facts = job.facts
+        if facts is not None and self.looker.status_size(item) == job.seen:
             if status.EXIT in facts or evidence.runner_shares_status(
                 item.get("runner") or runners.BACKGROUND
             ):
@@ -156,12 +233,21 @@ class Watch(object):
             if self.looker.process(item, facts, fence.NO_CLAIM) not in evidence.NOT_THERE:
                 return False
         one = self.looker.first_look(item)
-        self.facts[at] = one.file.facts
-        if one.file.size != (item.get("seen_size") or 0):
+        job.facts = one.file.facts
+        if one.file.size != job.seen:
             return True
         if status.EXIT in one.file.facts:
             return False
         return one.process in evidence.NOT_THERE and one.process != item.get("seen_process")
+
+    def _is_untouched(self, job: Watched) -> bool:
+        """Whether the job is in the spool and nothing but jobs-submit has written into its file."""
+        runner = job.item.get("runner") or runners.BACKGROUND
+        if not self._header_is_seen or job.seen or runner != runners.BACKGROUND:
+            return False
+        if job.size != len(status.header(job.item["token"], runners.BACKGROUND, SOME_TIME)):
+            return False
+        return self.looker.spool_state(job.item["token"]) != wire.S_NONE
 
 
 def _size(path: str) -> int:
