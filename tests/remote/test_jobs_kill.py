@@ -367,3 +367,53 @@ def test_a_job_that_the_queue_does_not_list_is_not_cancelled(new_host: Host, clu
     (one,) = new_host.kill(item)
     assert one.result == wire.K_KILLED
     assert not (cluster / "cancelled").exists()
+
+
+def test_a_queued_job_of_ours_is_cancelled_and_another_of_that_number_is_not(
+    new_host: Host, cluster: Path
+) -> None:
+    ours, recycled = (
+        new_host.job(runner="slurm", native_id="101"),
+        new_host.job(task="b", runner="slurm", native_id="102"),
+    )
+    (cluster / "queue").write_text(
+        "JOBID|STATE|REASON|SUBMIT_TIME|COMMENT|NAME\n"
+        f"101|RUNNING|None|0|jobmgr:{ours['token']}|t\n"
+        "102|RUNNING|None|0|jobmgr:11111111-2222-3333-4444-555555555555|t\n"
+    )
+    first, second = new_host.kill(ours, recycled)
+    assert (first.result, second.result) == (wire.K_KILLED, wire.K_KILLED)
+    assert second.evidence.queue.state == wire.Q_OTHER_JOB
+    cancelled = (cluster / "cancelled").read_text()
+    assert "101" in cancelled
+    assert "102" not in cancelled
+
+
+def test_a_cancel_that_is_refused_is_said(new_host: Host, cluster: Path) -> None:
+    item = new_host.job(runner="slurm", native_id="101")
+    (cluster / "queue").write_text(
+        f"JOBID|STATE|REASON|SUBMIT_TIME|COMMENT|NAME\n101|RUNNING|None|0|jobmgr:{item['token']}|t\n"
+    )
+    (cluster / "scancel").write_text(
+        "#!/bin/sh\n"
+        "echo 'scancel: error: Kill job error on job id 101: Access/permission denied' >&2; exit 1\n"
+    )
+    (one,) = new_host.kill(item)
+    assert one.result == wire.K_COULD_NOT
+    assert "denied" in one.text
+
+
+def test_a_runner_that_nobody_knows_is_could_not(new_host: Host) -> None:
+    (one,) = new_host.kill(new_host.job(runner="nonesuch", native_id="1"))
+    assert one.result == wire.K_COULD_NOT
+    assert "nonesuch" in one.text
+
+
+def test_another_jobs_directory_is_not_touched(new_host: Host) -> None:
+    item = new_host.job("sleep 1000")
+    new_host.submit(item)
+    new_host.wait_started(item)
+    (one,) = new_host.kill(new_host.job())
+    assert one.result == wire.K_COULD_NOT
+    assert "another job" in one.text
+    assert new_host.poll(item)[0].process == wire.P_ALIVE

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import pwd
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -263,3 +265,56 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         session.write_beside(str(tmp_path / "d"), "three")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["d", "x"]
+
+
+def test_a_reply_waits_for_a_pipe_that_is_full() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    reply = session.Reply(os.fdopen(writing, "wb", 0))
+    got = bytearray()
+
+    def read() -> None:
+        while chunk := os.read(reading, 65536):
+            got.extend(chunk)
+            time.sleep(0.001)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(20):
+        reply.data({"x": "y" * 50000})
+    reply.end()
+    reply._stdout.close()  # type: ignore[attr-defined]
+    reader.join(60)
+    os.close(reading)
+    assert len(wire.ReplyReader("x").feed(bytes(got))) == 21
+    assert not reply.closed
+
+
+def test_user_and_home_come_from_the_password_file_where_the_environment_is_bare(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("HOME", "USER", "LOGNAME"):
+        monkeypatch.delenv(name, raising=False)
+    entry = pwd.getpwuid(os.getuid())
+    assert session.home_folder() == entry.pw_dir.rstrip("/")
+    assert session.user_name(entry.pw_dir) == entry.pw_name
+
+    def nobody(_: int) -> None:
+        raise KeyError("no such user")
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert session.user_name("/home/x") == str(os.getuid())
+    with pytest.raises(session.Refused, match="no home directory"):
+        session.home_folder()
+
+
+def test_what_a_held_stdin_still_says_is_thrown_away_and_its_end_is_seen(host: Host) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stdin:
+        one = session.Host(host.run, stdin)
+        assert not one.stdin_ended()
+        os.write(writing, b"words")
+        assert not one.stdin_ended(0.05)
+        os.close(writing)
+        assert one.stdin_ended(10)
+    assert one.stdin_ended()
