@@ -1,7 +1,7 @@
-"""Recorded answers of batch systems: a file each, ``tests/data/RUNNER/{submit,poll,history,kill,find}/NAME.case``.
+"""Recorded answers of batch systems: ``tests/data/RUNNER/{submit,poll,history,kill,find}/NAME.case``.
 
-A case is sections, each behind a line ``--- NAME``: ``ids`` (or tokens) and ``code`` on that line itself, ``out`` and
-``err`` verbatim, ``expect`` in JSON: what the parser says of it.
+A case is sections, each behind a line ``--- NAME``: ``ids`` (or tokens) and ``code`` on that line itself,
+``out`` and ``err`` verbatim, ``expect`` in JSON: what the parser says of it.
 """
 
 from __future__ import annotations
