@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol, TextIO
 
 from jobmgr.core import events
-from jobmgr.errors import EXIT_JOB_FAILED, EXIT_NO_ANSWER, EXIT_OK, EXIT_PERSON
+from jobmgr.errors import EXIT_JOB_FAILED, EXIT_NO_ANSWER, EXIT_OK, EXIT_PERSON, EXIT_REFUSED
 
 if TYPE_CHECKING:
     from jobmgr.api import Session
@@ -71,6 +71,7 @@ class Context:
         self.environ = environ
         self.out = out if out is not None else sys.stdout
         self.err = err if err is not None else sys.stderr
+        self._troubles: set[str] = set()
         self.out_terminal = _is_terminal(self.out)
         self.err_terminal = _is_terminal(self.err)
 
@@ -171,9 +172,21 @@ class Context:
         routine = isinstance(event, (events.Changed, events.Installed, events.Retrieved))
         if routine and not self.options.verbose:
             return
+        if isinstance(event, events.Trouble):
+            self.trouble(event.host, event.text, person=event.person)
+            return
         told = progress.told_by(event)
-        if told and (isinstance(event, events.Trouble) or not self.options.quiet):
+        if told and not self.options.quiet:
             self.complain(told)
+
+    def trouble(self, host: str, why: str, *, person: bool) -> None:
+        """Why a host could not be asked, once in a command; under --json an event says it."""
+        from jobmgr.views import progress
+
+        said = progress.trouble(host, why, person=person)
+        if not self.json and said not in self._troubles:
+            self._troubles.add(said)
+            self.complain(said)
 
 
 def _run_root_of_job(suite_dir: str) -> str | None:
@@ -197,12 +210,16 @@ class Turn(Protocol):
     def unreachable(self) -> Mapping[str, str]: ...
     @property
     def person(self) -> Mapping[str, str]: ...
+    @property
+    def refused(self) -> Mapping[str, str]: ...
 
 
 def exit_after(turned: Turn | None, failed: bool) -> int:
     """The exit code of who submitted: as :func:`exit_of`, for the turn that did it."""
     if turned is None:
         return exit_of({}, {}, failed)
+    if turned.refused and not turned.person:
+        return EXIT_REFUSED
     return exit_of(turned.unreachable, turned.person, failed)
 
 

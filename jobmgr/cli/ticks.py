@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from jobmgr.cli.context import Context, exit_of
-from jobmgr.views import jsonlines
+from jobmgr.cli.context import Context, exit_after
+from jobmgr.core.states import ACTIVE
+from jobmgr.errors import EXIT_OK
+from jobmgr.views import jsonlines, times
+
+if TYPE_CHECKING:
+    from jobmgr.api import Session
 
 FEW = 3
 """So many hosts are named in a line."""
@@ -31,19 +36,34 @@ class Result(Protocol):
     def unreachable(self) -> Mapping[str, str]: ...
     @property
     def person(self) -> Mapping[str, str]: ...
+    @property
+    def refused(self) -> Mapping[str, str]: ...
 
 
-def told(results: Sequence[Result], context: Context) -> int:
-    """Print each result and return the worst exit code of them all."""
-    unreachable: dict[str, str] = {}
-    person: dict[str, str] = {}
+def told(results: Sequence[Result], session: Session, context: Context) -> int:
+    """Print each result, and why hosts gave no answer; return the worst exit code of all."""
+    codes = [EXIT_OK]
     for result in results:
         context.records([jsonlines.line("turn-result", **jsonlines.record(result))])
         if not context.options.quiet:
             context.show(words(result))
-        unreachable.update(result.unreachable)
-        person.update(result.person)
-    return exit_of(unreachable, person)
+        if result.unreachable or result.refused or result.person:
+            _silent_hosts(result, session, context)
+        codes.append(exit_after(result, failed=False))
+    return max(codes)
+
+
+def _silent_hosts(result: Result, session: Session, context: Context) -> None:
+    """Why a host gave no answer, if no event has said it yet; and that its jobs go on."""
+    run = session.open(result.run)
+    found = run.rows()
+    seen = run.summary().as_of
+    for host, why in {**result.unreachable, **result.refused, **result.person}.items():
+        context.trouble(host, why, person=host in result.person)
+        active = sum(row.host == host and row.state in ACTIVE for row in found)
+        if active:
+            last = f", last answer {times.clock(seen, context.now())}" if seen is not None else ""
+            context.note(f"  {active} job{'s' * (active != 1)} there unaffected{last}")
 
 
 def words(result: Result) -> str:
@@ -60,7 +80,7 @@ def words(result: Result) -> str:
         )
         if number
     ]
-    silent = [*result.person, *result.unreachable]
+    silent = [*result.person, *result.refused, *result.unreachable]
     if silent:
         named = ", ".join(silent[:FEW]) + (" …" if len(silent) > FEW else "")
         hosts = f"{len(silent)} host{'s' * (len(silent) != 1)}"

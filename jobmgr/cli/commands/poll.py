@@ -26,4 +26,4 @@ def run(args: argparse.Namespace, context: Context) -> int:
             results = session.poll_all()
         else:
             results = [session.open(arguments.name_only(args.suite)).poll(args.ids)]
-        return ticks.told(results, context)
+        return ticks.told(results, session, context)

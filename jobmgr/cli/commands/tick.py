@@ -33,4 +33,4 @@ def run(args: argparse.Namespace, context: Context) -> int:
             results = session.tick_all()
         else:
             results = [session.open(arguments.name_only(args.suite)).tick()]
-        return ticks.told(results, context)
+        return ticks.told(results, session, context)
