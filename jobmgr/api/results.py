@@ -34,7 +34,7 @@ class TickResult:
     """What one turn did. ``busy``: another process is at work on the run, nothing was done.
 
     ``unreachable`` and ``person`` map hosts to why they gave no answer; for those in ``person`` a person must
-    act.
+    act. ``refused``: hosts that decline, because of another run's directory or a policy.
     """
 
     run: str
@@ -45,6 +45,7 @@ class TickResult:
     retrieved: int = 0
     unreachable: Mapping[str, str] = field(default_factory=dict)
     person: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,7 @@ class Run:
             totals.retrieved.files,
             dict(totals.unreachable),
             dict(totals.person),
+            dict(totals.refused),
         )
         return self.turned
 

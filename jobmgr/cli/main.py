@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from jobmgr.cli import complete
 
         complete.answer(os.environ)
+    _open_what_is_closed()
     _never_fail_to_encode(sys.stdout)
     _never_fail_to_encode(sys.stderr)
     try:
@@ -69,6 +70,13 @@ def _boundary(error: BaseException, words: Sequence[str]) -> int:
     """The message and the exit code of whatever ended a command."""
     if isinstance(error, SystemExit):  # a help text of argparse
         return error.code if isinstance(error.code, int) else EXIT_OK
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        _say(f"jobmgr: not UTF-8: {_printable(ascii(error.object)[:200])}; rename it, or use a UTF-8 locale")
+        return EXIT_USAGE
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+        _give_up_stdout()
+        _say(f"jobmgr: cannot write the output: {error.strerror}; what the command did is done")
+        return EXIT_REFUSED
     if isinstance(error, BrokenPipeError):
         _give_up_stdout()
         return EXIT_PIPE_CLOSED
@@ -137,6 +145,13 @@ def _give_up_stdout() -> None:
     """Nobody reads on: let what is still buffered vanish, so that the interpreter's end is silent."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_what_is_closed() -> None:
+    """``>&-`` leaves no stream at all; then nobody wants to read it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the end
 
 
 def _never_fail_to_encode(stream: TextIO) -> None:

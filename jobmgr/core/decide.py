@@ -173,6 +173,8 @@ def decide(view: JobView, look: Look) -> Verdict:
     The same look a second time changes nothing more; an older one never moves a state backwards.
     """
     evidence = look.evidence
+    if evidence is None and look.run_state != "ok" and not look.error:
+        return _run_missing(view, look)
     if evidence is None or not _well_formed(evidence) or not (math.isfinite(look.time) and look.time > 0):
         doubt = (
             f"unreachable ({line(look.error)})" if look.error else "the host's answer does not tell about it"
@@ -181,13 +183,17 @@ def decide(view: JobView, look: Look) -> Verdict:
     if evidence.token != view.token or evidence.job != view.job or evidence.file.state == wire.FILE_FOREIGN:
         return _unchanged(view, "foreign", "its directory on the host belongs to another job")
     if look.run_state != "ok":
-        doubt = _RUN_DOUBTS.get(line(look.run_state), "the run directory is missing on the host")
-        return replace(_unchanged(view, "run-missing", doubt), host_doubt=True)
+        return _run_missing(view, look)
     if look.instance == view.look_instance and 0 < view.look_time - look.time <= LATE:
         return keep(view, "late-answer")
     case = _case(view, look, evidence)
     verdicts = (row(case) for row in ROWS)
     return _guard(case, next(verdict for verdict in verdicts if verdict is not None))
+
+
+def _run_missing(view: JobView, look: Look) -> Verdict:
+    doubt = _RUN_DOUBTS.get(line(look.run_state), "the run directory is missing on the host")
+    return replace(_unchanged(view, "run-missing", doubt), host_doubt=True)
 
 
 def _unchanged(view: JobView, rule: str, doubt: str) -> Verdict:

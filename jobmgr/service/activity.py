@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 
 from jobmgr.service.context import RunContext
+from jobmgr.service.install import private_folders
 from jobmgr.store.records import Event, Job
 from jobmgr_remote import layout
 
@@ -32,7 +33,7 @@ def write(ctx: RunContext, jobs: Iterable[Job]) -> None:
     """Write the activity of jobs that have ended."""
     for job in jobs:
         folder = ctx.job_dir(job.id)
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        private_folders(folder)
         path = folder / layout.ACTIVITY_FILE
         beside = folder / f".{layout.ACTIVITY_FILE}.new"
         with open(beside, "w", encoding="utf-8", opener=_private) as file:

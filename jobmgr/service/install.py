@@ -82,6 +82,7 @@ def install_source(root: Path, run_dir: Path, files: Sequence[str]) -> int:
             changed += 1
         record = run_dir / _INSTALLED
         beside = record.with_suffix(".new")
+        beside.touch(mode=0o600)
         beside.write_text("".join(f"{path}\n" for path in files), encoding="utf-8", errors="surrogateescape")
         os.replace(beside, record)
     except OSError as error:
@@ -100,6 +101,13 @@ def installed_files(run_dir: Path) -> list[str]:
     return text.splitlines()
 
 
+def private_folders(folder: Path) -> None:
+    """Make a folder and those above it that are missing, each for its owner alone, whatever the umask."""
+    if not folder.is_dir():
+        private_folders(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def _copy(source: Path, target: Path) -> int:
     there = source.stat()
     try:
@@ -109,7 +117,7 @@ def _copy(source: Path, target: Path) -> int:
     else:
         if here.st_size == there.st_size and here.st_mtime_ns == there.st_mtime_ns:
             return 0
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folders(target.parent)
     beside = target.with_name(f".{target.name}.new")
     shutil.copyfile(source, beside)
     os.chmod(beside, 0o700 if there.st_mode & 0o100 else 0o600)

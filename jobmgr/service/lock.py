@@ -40,6 +40,7 @@ def loop_lock(run_dir: Path, name: str, what: str, timeout: float = 0.0) -> Iter
         ) from error
     note = run_dir / f"{layout.LOCK_FILE}.holder"
     try:
+        note.touch(mode=0o600)
         note.write_text(f"{what} (pid {os.getpid()})\n", encoding="utf-8")
         yield
     finally:

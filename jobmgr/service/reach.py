@@ -16,6 +16,7 @@ from jobmgr.errors import (
     ConnectError,
     HostKeyError,
     JobmgrError,
+    RefusedError,
     TransportError,
     UnsupportedError,
 )
@@ -72,9 +73,12 @@ def _still_blocked(record: Host) -> ConnectError:
 def note_trouble(ctx: RunContext, platform: str, host: str, error: JobmgrError) -> None:
     """Write down that a host could not be asked, and when to try again; tell it once per beginning of
     trouble.
+
+    A host that refuses (another run's directory, site policy) is left alone as long as one that refuses the
+    login.
     """
     record = ctx.store.host(platform, host)
-    person = needs_person(error)
+    person = needs_person(error) or isinstance(error, RefusedError)
     errors = record.errors + 1
     now = ctx.now()
     wait = AUTH_COOL_DOWN if person else contact_backoff(errors, random.random())
@@ -89,7 +93,7 @@ def note_trouble(ctx: RunContext, platform: str, host: str, error: JobmgrError) 
         )
     )
     if record.errors == 0 or record.last_error != str(error):
-        ctx.emit(Trouble(host, str(error), person))
+        ctx.emit(Trouble(host, str(error), needs_person(error)))
 
 
 def note_contact(ctx: RunContext, platform: str, host: str, hello_time: float, instance: str) -> Host:

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from jobmgr.cli import arguments
-from jobmgr.cli.context import Context
+from jobmgr.cli.context import Context, exit_after
 from jobmgr.core import events
 from jobmgr.core.states import ACTIVE, BEFORE_JOB, UNSUCCESSFUL
-from jobmgr.errors import EXIT_INTERRUPTED, EXIT_JOB_FAILED, EXIT_OK, EXIT_PERSON, WaitTimeout
+from jobmgr.errors import EXIT_INTERRUPTED, EXIT_JOB_FAILED, EXIT_OK, WaitTimeout
 from jobmgr.views import jsonlines, progress, summary
 
 if TYPE_CHECKING:
@@ -145,6 +145,6 @@ def _finished(started: Run, context: Context) -> int:
     context.records([*(jsonlines.job(started.name, row) for row in found), jsonlines.overview(overview)])
     context.show(*summary.summary(overview, found))
     unwell = any(overview.counts.get(state) for state in (*UNSUCCESSFUL, *BEFORE_JOB))
-    if overview.finished is None and started.turned is not None and started.turned.person:
-        return EXIT_PERSON  # it was left, because nothing goes on until somebody acts
+    if overview.finished is None and started.turned is not None:
+        return exit_after(started.turned, unwell)  # left: nothing goes on until somebody acts
     return EXIT_JOB_FAILED if unwell else EXIT_OK

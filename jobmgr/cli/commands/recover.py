@@ -48,5 +48,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
     context.show(*table.status(overview, found, context.now(), context.width, colored=context.colored))
     for host, why in failed.items():
         context.complain(text.one_line(f"{host}: {why}"))
-    context.note(f"{result.jobs} jobs found on {len(result.hosts)} hosts; to go on: jobmgr play {args.suite}")
+    jobs = f"{result.jobs} job{'s' * (result.jobs != 1)}"
+    hosts = f"{len(result.hosts)} host{'s' * (len(result.hosts) != 1)}"
+    context.note(f"{jobs} found on {hosts}; to go on: jobmgr play {args.suite}")
     return EXIT_NO_ANSWER if failed else EXIT_OK
