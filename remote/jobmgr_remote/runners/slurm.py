@@ -68,6 +68,8 @@ _UNFILTERED = ["env"] + [
     )
     for part in ("-u", "SQUEUE_" + name)
 ]
+# It also beats the directives of a job file: a comment would displace the token, WAIT would wait for the job.
+_UNSWAYED = ["env", "-u", "SBATCH_COMMENT", "-u", "SBATCH_WAIT"]
 _TIMES = (("SLURM_TIME_FORMAT", "%s"),)
 _FORMAT = "%i|%T|%r|%V|%k|%j"
 _HEADER = "JOBID|STATE|REASON|"
@@ -148,7 +150,7 @@ def _unquoted(text: str) -> str:
 def submit_call(job: dict, job_file: str, out_file: str, err_file: str) -> base.Call:
     """``sbatch``; a ``%`` in a path would begin one of its patterns."""
     return base.call([
-        "sbatch", "--parsable", "--open-mode=append", "--output=" + out_file.replace("%", "%%"),
+        *_UNSWAYED, "sbatch", "--parsable", "--open-mode=append", "--output=" + out_file.replace("%", "%%"),
         "--error=" + err_file.replace("%", "%%"), job_file,
     ])
 
