@@ -215,7 +215,9 @@ jobmgr_set_peak() {
 # token in its environment. Never the wrapper, what called it, its timer, or what jobmgr itself has started from inside
 # the job to outlive it (JOBMGR_SERVICE).
 jobmgr_find() {
-    local folder pid word grown=1
+    local folder pid word grown=1 delimiter=''
+    # A newer bash leaves out the NULs, and reads a whole environment ten times faster than variable by variable.
+    ((BASH_VERSINFO[0] < 5)) || delimiter=$'\n'
     local -a parents=() mine=() others=()
     for folder in /proc/[0-9]*; do
         pid=${folder#/proc/}
@@ -231,11 +233,9 @@ jobmgr_find() {
     done
     for pid in "${!parents[@]}"; do
         [[ -z ${others[pid]-} && ${parents[pid]} != "$jobmgr_pid" && -O /proc/$pid ]] || continue
-        while IFS= read -r -d '' word; do
-            case $word in
-                "JOBMGR_TOKEN=$jobmgr_token") mine[pid]=1 ;;
-                JOBMGR_SERVICE=?*) [[ -n $jobmgr_service ]] || others[pid]=1 ;;
-            esac
+        while IFS= read -r -d "$delimiter" word || [[ -n $word ]]; do
+            [[ $word != *"JOBMGR_TOKEN=$jobmgr_token"* ]] || mine[pid]=1
+            [[ $word != *JOBMGR_SERVICE=?* || -n $jobmgr_service ]] || others[pid]=1
         done 2> /dev/null < "/proc/$pid/environ"
         [[ -z ${others[pid]-} ]] || unset "mine[pid]"
     done
