@@ -258,8 +258,10 @@ def put_cycle(
     before = db.total_changes
     db.execute("INSERT OR IGNORE INTO cycles (cycle, created) VALUES (?, ?)", (cycle, now))
     cycles_added = db.total_changes - before
+    (version,) = db.execute(f"SELECT {NEXT_VERSION}").fetchone()
     db.executemany(
-        "INSERT OR IGNORE INTO instances (cycle, task, state, changed) VALUES (?, ?, ?, ?)",
-        [(cycle, task, state.value, now) for task in tasks],
+        "INSERT OR IGNORE INTO instances (cycle, task, state, changed, version)"
+        " VALUES (?, ?, ?, ?, ?)",
+        [(cycle, task, state.value, now, version) for task in tasks],
     )
     return db.total_changes - before - cycles_added
