@@ -175,6 +175,11 @@ class GridEngine:
         """Start sge_qmaster."""
         self.head.daemon(["/usr/sbin/sge_qmaster"])
         wait_until(lambda: self.head.listens(_MASTER_PORT), "sge_qmaster listens")
+        # It writes its name into act_qmaster meanwhile, which is empty for a moment.
+        wait_until(self._answers, "sge_qmaster answers")
+
+    def _answers(self) -> bool:
+        return self.head.run(["qconf", "-sh"], user=None, check=False).returncode == 0
 
     def stop_queue(self) -> None:
         """sge_qmaster ends in good order, or is killed if it does not."""
