@@ -347,3 +347,16 @@ def test_queue_limit_lets_the_rest_wait(run: LabRun, system: System) -> None:
 def queued(run: LabRun, system: System) -> bool:
     argv = ["squeue", "-h"] if system.runner == "slurm" else ["qstat"]
     return bool(run.machine.run(argv).stdout.strip())
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("sge")
+def test_reboot_of_a_node_is_not_success(grid_engine: GridEngine) -> None:
+    """Grid Engine writes ``exit_status 0`` for a job whose node went down; beside it stands why."""
+    run = LabRun(grid_engine.head, "sge")
+    item = submitted(run, f"sleep {unique_sleep()}")
+    run.await_start(item)
+    grid_engine.head.reboot()
+    seen = run.await_queue(item, lambda one: one.queue.state == wire.Q_ENDED, "the accounting has it", 150)
+    assert seen.queue.raw == "failed"
+    assert "EXIT" not in seen.file.facts
