@@ -82,6 +82,9 @@ def _boundary(error: BaseException, words: Sequence[str]) -> int:
         return EXIT_PIPE_CLOSED
     if isinstance(error, KeyboardInterrupt):
         _say(str(error) or "interrupted; jobs that run go on")
+        # Had the interrupt come in the middle of somebody's exec (a dataclass in the making), Python would
+        # take it for unhandled and end by SIGINT instead of this exit code; the next exec makes it forget.
+        exec("")
         return EXIT_INTERRUPTED
     if isinstance(error, JobmgrError):
         _report(error, words)

@@ -99,7 +99,7 @@ def errors(path: str) -> Iterator[None]:
 def explain(path: str, text: str) -> str:
     """One line about an SQLite error: what it means for this file, and the fix."""
     if "not a database" in text or "malformed" in text or "no such table" in text or "no such column" in text:
-        return f"{path}: the store is damaged ({text}); rebuild it from the hosts: {recover_hint(path)}"
+        return f"{path}: the store is damaged ({text}); move it away, then: {recover_hint(path)}"
     if "unable to open" in text:
         return f"{path}: the store cannot be read ({text}); check the owner and permissions of its folder"
     if "readonly" in text:
@@ -182,7 +182,7 @@ def _check_version(connection: sqlite3.Connection, path: str) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID or version < 1:
-        raise StoreError(f"{path}: this is no jobmgr store; rebuild it from the hosts: {recover_hint(path)}")
+        raise StoreError(f"{path}: this is no jobmgr store; move it away, then: {recover_hint(path)}")
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"{path}: a newer jobmgr wrote this store (version {version}, this one knows {SCHEMA_VERSION}); "
