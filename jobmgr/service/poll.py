@@ -162,11 +162,7 @@ def conclude(
         )
         if evidence is not None and evidence.files is not None and _wants_files(verdict):
             listings.extend(listed(job, evidence.files, platform))
-    stored = store_changes(ctx, changes)
-    made = {change.old.number for change in stored}
-    if listings:
-        ctx.store.add_retrievals([entry for entry in listings if entry.number in made])
-    return Concluded(stored)
+    return Concluded(store_changes(ctx, changes, listings))
 
 
 def _note_host(ctx: RunContext, platform: Platform, host: str, answer: Answer) -> Host:

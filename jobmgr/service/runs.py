@@ -148,9 +148,7 @@ def install_suite(
         clean_run(with_old, local=True, remote=True)
     if not exists(world, chosen):
         _install_files(source, make_run_dir(world, chosen))
-        return create_run(
-            world, chosen, source.suite, source=source.folder, cycle=cycle or DEFAULT_CYCLE
-        )
+        return create_run(world, chosen, source.suite, source=source.folder, cycle=cycle or DEFAULT_CYCLE)
     ctx = open_run(world, chosen)
     _same_source(ctx, source)
     _install_files(source, ctx.run_dir)

@@ -12,16 +12,20 @@ from jobmgr.core.schedule import Intervals, Polled, next_poll
 from jobmgr.core.states import State
 from jobmgr.platforms.model import BACKGROUND, Platform
 from jobmgr.service.context import RunContext
-from jobmgr.store.records import Change, Job, Message
+from jobmgr.store.records import Change, Job, Message, Retrieval
 from jobmgr_remote import wire
 
 TELLS_NOTHING = frozenset({"late-answer", "final"})
 """Rules that leave everything as it was: the one that decided before is still the reason of the state."""
 
 
-def store_changes(ctx: RunContext, changes: Sequence[Change]) -> tuple[Change, ...]:
-    """Store a batch of changes in one transaction and tell of them; returns those that were made."""
-    made = ctx.store.apply(changes, ctx.now())
+def store_changes(
+    ctx: RunContext, changes: Sequence[Change], listed: Iterable[Retrieval] = ()
+) -> tuple[Change, ...]:
+    """Store a batch of changes, and the files that they bring home, in one transaction, and tell of them;
+    returns those that were made.
+    """
+    made = ctx.store.apply(changes, ctx.now(), listed)
     stored = tuple(change for change in changes if change.old.number in made)
     tell(ctx, stored)
     return stored

@@ -52,4 +52,3 @@ class Store(Hosts):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-

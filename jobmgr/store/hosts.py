@@ -8,14 +8,13 @@ from typing import Any
 
 from .jobs import Jobs
 from .records import PENDING, Host, Retrieval
-from .runs import marks
+from .runs import RETRIEVAL, insert_listed, marks
 
 _HOST = tuple(field.name for field in fields(Host))
 _HOST_FLAGS = tuple(_HOST.index(name) for name in ("auth_blocked", "contact_installed", "shared"))
 _PUT_HOST = "INSERT INTO hosts ({}) VALUES ({}) ON CONFLICT (platform, host) DO UPDATE SET {}".format(
     ", ".join(_HOST), marks(_HOST), ", ".join(f"{name} = excluded.{name}" for name in _HOST[2:])
 )
-_RETRIEVAL = "job_id, path, size, type, state, error, tries, not_before"
 
 
 class Hosts(Jobs):
@@ -57,7 +56,7 @@ class Hosts(Jobs):
             values.append(number)
         with self.reading() as db:
             rows = db.execute(
-                f"SELECT {_RETRIEVAL} FROM retrievals WHERE {' AND '.join(where)} ORDER BY job_id, path",
+                f"SELECT {RETRIEVAL} FROM retrievals WHERE {' AND '.join(where)} ORDER BY job_id, path",
                 values,
             ).fetchall()
         return [Retrieval(*row) for row in rows]
@@ -66,7 +65,7 @@ class Hosts(Jobs):
         """Store files to bring home, or their new state: whole records, keyed by job and path."""
         with self.writing() as db:
             db.executemany(
-                f"INSERT INTO retrievals ({_RETRIEVAL}) VALUES ({marks(_RETRIEVAL.split(','))})"
+                f"INSERT INTO retrievals ({RETRIEVAL}) VALUES ({marks(RETRIEVAL.split(','))})"
                 " ON CONFLICT (job_id, path) DO UPDATE SET size = excluded.size, type = excluded.type,"
                 " state = excluded.state, error = excluded.error, tries = excluded.tries,"
                 " not_before = excluded.not_before",
@@ -79,14 +78,7 @@ class Hosts(Jobs):
         """
         with self.writing() as db:
             before = db.total_changes
-            db.executemany(
-                f"INSERT INTO retrievals ({_RETRIEVAL}) VALUES ({marks(_RETRIEVAL.split(','))})"
-                " ON CONFLICT (job_id, path) DO UPDATE SET size = excluded.size, type = excluded.type,"
-                " state = excluded.state, error = excluded.error, tries = excluded.tries,"
-                " not_before = excluded.not_before"
-                " WHERE excluded.size > retrievals.size OR excluded.type != retrievals.type",
-                [astuple(row) for row in rows],
-            )
+            insert_listed(db, rows)
             return db.total_changes - before
 
 

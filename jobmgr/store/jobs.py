@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core.states import ACTIVE, State, can
-from .records import Change, Event, Job, JobLine, Message, NewSubmit, job_id
-from .runs import NEXT_VERSION, Runs, insert_events, insert_outputs, marks
+from .records import Change, Event, Job, JobLine, Message, NewSubmit, Retrieval, job_id
+from .runs import NEXT_VERSION, Runs, insert_events, insert_listed, insert_outputs, marks
 
 _COLUMNS = ("id", *Job._fields[1:])
 _SELECT = "SELECT {} FROM jobs".format(", ".join(_COLUMNS))
@@ -79,9 +79,9 @@ class Jobs(Runs):
                     taken.append(job)
             return list(_by_number(db, taken))
 
-    def apply(self, changes: Sequence[Change], now: float) -> set[int]:
-        """Make the changes of a batch, with their history, messages and outputs. Returns the numbers of the
-        jobs changed.
+    def apply(self, changes: Sequence[Change], now: float, listed: Iterable[Retrieval] = ()) -> set[int]:
+        """Make the changes of a batch, with their history, messages and outputs, and note the files that
+        these jobs have to bring home. Returns the numbers of the jobs changed.
 
         Left out: a job whose state has changed, or that was marked to be killed, since it was read (the next
         look counts), and a transition that the table does not know (a line in the history says so).
@@ -110,7 +110,9 @@ class Jobs(Runs):
             insert_events(db, events)
             _note_details(db, made, now)
             _mirror(db, [change.new for change in made if change.new.state is not change.old.state], now)
-            return {change.old.number for change in made}
+            numbers = {change.old.number for change in made}
+            insert_listed(db, [entry for entry in listed if entry.number in numbers])
+            return numbers
 
     def move(self, numbers: Iterable[int], host: str, instance: str = "") -> None:
         """Name another host in the intent of jobs whose request was certainly not sent."""

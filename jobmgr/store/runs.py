@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 from ..core.states import BEFORE_JOB, State, can, may_wait_again
 from .db import Database
-from .records import Event, Instance, InstanceChange
+from .records import Event, Instance, InstanceChange, Retrieval
 
 NEXT_VERSION = "(SELECT coalesce(max(version), 0) + 1 FROM instances)"
 """The version of a row that is changed now. Every statement that changes an instance sets it."""
@@ -227,6 +228,21 @@ def insert_outputs(db: Any, reached: Iterable[tuple[str, str, str]], now: float)
     )
 
 
+RETRIEVAL = "job_id, path, size, type, state, error, tries, not_before"
+
+
+def insert_listed(db: Any, rows: Iterable[Retrieval]) -> None:
+    """Files to bring home; one that is known with at least this size stays as it is."""
+    db.executemany(
+        f"INSERT INTO retrievals ({RETRIEVAL}) VALUES ({marks(RETRIEVAL.split(','))})"
+        " ON CONFLICT (job_id, path) DO UPDATE SET size = excluded.size, type = excluded.type,"
+        " state = excluded.state, error = excluded.error, tries = excluded.tries,"
+        " not_before = excluded.not_before"
+        " WHERE excluded.size > retrievals.size OR excluded.type != retrievals.type",
+        [astuple(row) for row in rows],
+    )
+
+
 def insert_events(db: Any, events: Iterable[Event]) -> None:
     db.executemany(
         "INSERT INTO events (time, job_id, subject, kind, old, new, rule, text, evidence)"
@@ -260,8 +276,7 @@ def put_cycle(
     cycles_added = db.total_changes - before
     (version,) = db.execute(f"SELECT {NEXT_VERSION}").fetchone()
     db.executemany(
-        "INSERT OR IGNORE INTO instances (cycle, task, state, changed, version)"
-        " VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO instances (cycle, task, state, changed, version) VALUES (?, ?, ?, ?, ?)",
         [(cycle, task, state.value, now, version) for task in tasks],
     )
     return db.total_changes - before - cycles_added

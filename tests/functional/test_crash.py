@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import sqlite3
@@ -79,8 +80,15 @@ def crash(user: Shell, moment: str, count: int, *words: str) -> bool:
     return done.returncode == -signal.SIGKILL
 
 
+def make_due(user: Shell, name: str) -> None:
+    """As if a minute had passed: a submit that says nothing is left alone for so long."""
+    with contextlib.closing(sqlite3.connect(user.run_root / name / ".service/suite.db")) as store, store:
+        store.execute("UPDATE jobs SET next_poll = 1 WHERE next_poll IS NOT NULL")
+
+
 def tick_to_the_end(user: Shell, name: str) -> None:
     """Nothing but plain ticks, as cron would do, until the run is at its end."""
+    make_due(user, name)
     with session(user) as made:
         run = made.open(name)
 
@@ -226,9 +234,7 @@ def test_the_second_of_two_ticks_leaves_at_once(user: Shell) -> None:
     user.platforms("platforms: {wizard: {hosts: [wizard], runner: background, min_polling_interval: 1s,"
                    " polling_interval: 1s}}\n")  # fmt: skip
     user("submit", user.suite("two", "tasks: {s: {platform: wizard, script: sleep 300}}\n"))
-    with sqlite3.connect(user.run_root / "two/.service/suite.db") as store:
-        store.execute("UPDATE jobs SET next_poll = 1")
-    store.close()
+    make_due(user, "two")
     holder = user.run_root / "two/.service/lock.holder"
     user.host.freeze()
     with user.started("tick", "two") as first:
