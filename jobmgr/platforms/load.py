@@ -18,8 +18,9 @@ from jobmgr.core.fields import PORTABLE_KEYS, bad_name, portable
 from jobmgr.core.nearest import hint
 from jobmgr.core.yaml_tree import Keys
 from jobmgr.errors import PlatformError, Problem
+from jobmgr.platforms import third_party
 from jobmgr.platforms.model import DEFAULT, LOCALHOST, Platform, PlatformGroup, Shown, with_runner_defaults
-from jobmgr_remote import layout, runners
+from jobmgr_remote import layout
 
 SYSTEM_FILE = Path("/etc/jobmgr/platforms.yaml")
 USER_FILE = Path(".config/jobmgr/platforms.yaml")  # below the home directory
@@ -176,8 +177,11 @@ class _Loader:
             if key == "runner_file":
                 value = str(file.resolve().parent / Path(value).expanduser())
             line = yaml_tree.line_of(root, ("platforms", name, key))
-            if key == "runner" and not model.runner_file and value not in runners.BUILT_IN:
-                text = f"unknown runner '{value}'{hint(value, runners.BUILT_IN)}"
+            text = third_party.problem_of(Path(value)) if key == "runner_file" else ""
+            if text:
+                self.problems.append(Problem(str(file), line, f"platforms.{name}.runner_file", text))
+            if key == "runner" and not model.runner_file and not third_party.is_known(value):
+                text = f"unknown runner '{value}'{hint(value, third_party.known_names())}"
                 self.problems.append(Problem(str(file), line, f"platforms.{name}.runner", text))
             values[key] = value
             origins[key] = f"{file}:{line}"

@@ -11,6 +11,7 @@ from jobmgr.core.plan import Instance, Plan
 from jobmgr.core.select import Candidate, select
 from jobmgr.core.states import State
 from jobmgr.core.tasks import SuiteDef
+from jobmgr.platforms import third_party
 from jobmgr.platforms.model import Platform
 from jobmgr.service.context import RunContext, World
 from jobmgr.service.jobspec import job_item
@@ -60,6 +61,7 @@ def _row(
         "suite": name,
         **job_item(task, platform, cycle=cycle, source_root=source_root, home=str(world.home)),
     }
+    third_party.register(platform, str(item.get("runner") or platform.runner))
     return (
         job,
         platform.name,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobmgr.platforms import third_party
 from jobmgr.platforms.model import Platform
 from jobmgr.transport import make_transport
 from jobmgr.transport.base import Hold, Transport
@@ -15,6 +16,7 @@ from jobmgr.transport.remote_call import call as remote_call
 from jobmgr_remote import wire
 
 OnRecord = Callable[[str, Any], None]
+_WITH_RUNNERS = (wire.JOBS_SUBMIT, wire.JOBS_POLL, wire.JOBS_KILL, wire.SCAN)
 
 
 @dataclass(slots=True)
@@ -63,7 +65,14 @@ class Hosts:
         hold: Hold | None = None,
         idle_timeout: float = 60.0,
     ) -> Reply:
-        """One remote subcommand on one host. Raises what ``remote_call.call`` raises."""
+        """One remote subcommand on one host. Raises what ``remote_call.call`` raises.
+
+        Runners that are not built in travel along.
+        """
+        if verb in _WITH_RUNNERS:
+            names = {str(item.get("runner", "")) for item in (*items, common or {})} | {platform.runner}
+            own = third_party.sources(platform, names)
+            options = {**options, "runners": own} if own else options
         return remote_call(
             self.transport(platform, host),
             verb,

@@ -11,6 +11,7 @@ from typing import Any
 from jobmgr.core import fields, yaml_tree
 from jobmgr.core.checking import check_model
 from jobmgr.core.graph import OUTPUTS, Graph, find_loops
+from jobmgr.core.installed_runners import entry_points
 from jobmgr.core.nearest import hint
 from jobmgr.core.tasks import SuiteDef, TaskTable, Template
 from jobmgr.core.yaml_tree import Items, Keys, Path, Text
@@ -135,8 +136,8 @@ class _Check:
             self.script_file((*path, "script_file"), model.script_file)
         if model.parameters and model.parameter_file:
             self.note((*path, "parameter_file"), "there are parameters too; write one of them")
-        if model.runner is not None and model.runner not in runners.BUILT_IN:
-            near = hint(model.runner, runners.BUILT_IN)
+        if model.runner is not None and model.runner not in (*runners.BUILT_IN, *entry_points()):
+            near = hint(model.runner, (*runners.BUILT_IN, *entry_points()))
             self.note((*path, "runner"), f"unknown runner '{model.runner}'{near}")
         if model.platform is not None and self.known_platforms is not None:
             if model.platform not in self.asked:

@@ -295,6 +295,7 @@ def _serve(verb: str, stdin: object, reply: Reply) -> None:
         write_syslog(verb, host, len(request.items))
     check_state(verb, host, bool(request.options.get("dry_run")))
     check_owner(verb, host)
+    add_runners(request.options.get("runners"))
     reply.start_beating()
     module = __import__("jobmgr_remote.commands." + verb.replace("-", "_"), fromlist=["run"])
     module.run(request, reply, host)
@@ -318,6 +319,22 @@ def version_text(asked: int) -> str:
         served,
         side,
     )
+
+
+def add_runners(sources: object) -> None:
+    """Runners that travel with the request. A restricted key (JOBMGR_RESTRICTED) takes no code. Raises Refused."""
+    if not sources:
+        return
+    if os.environ.get("JOBMGR_RESTRICTED"):
+        raise Refused(wire.E_POLICY, "this key takes no code; have the runner installed with the command")
+    if not isinstance(sources, dict):
+        raise Refused(wire.E_USAGE, "runners: not a table of sources")
+    from jobmgr_remote import runners
+
+    try:
+        runners.add(sources)
+    except ValueError as error:
+        raise Refused(wire.E_POLICY, str(error))
 
 
 def check_run(run: wire.Run, verb: str = "") -> wire.Run:

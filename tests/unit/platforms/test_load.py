@@ -71,7 +71,13 @@ platforms:
 """
 
 
+def runner_at(folder):
+    (folder / "my").mkdir()
+    (folder / "my/slurm.py").write_text("NAME = 'slurm'\n")
+
+
 def test_every_key_arrives(load, tmp_path):
+    runner_at(tmp_path)
     platform = load(FULL).resolve("hpc")
     assert platform == Platform(
         name="hpc",
@@ -199,6 +205,7 @@ def test_definition_order_is_ordered(load):
 
 
 def test_show_names_the_origin_of_each_value(load, tmp_path):
+    runner_at(tmp_path)
     shown = {row.key: row for row in load(FULL).show("hpc")}
     place = tmp_path / "p1.yaml"
     assert (shown["runner"].value, shown["runner"].origin) == ("slurm", f"{place}:7")
