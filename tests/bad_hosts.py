@@ -18,7 +18,45 @@ from jobmgr.transport.private_sshd import PrivateSshd
 from shells import Shell, prepare
 from sshd_hosts import end_masters
 
-TOOLS = ["sh", "bash", "env", "cat", "mkdir", "rm", "ls", "cp", "mv", "ln", "grep", "sed", "head", "tail", "tr", "sleep", "id", "uname", "hostname", "rsync", "setsid", "date", "stat", "chmod", "touch", "dirname", "basename", "python3", "true", "false", "sort", "wc", "tar", "gzip", "kill", "mktemp", "sync"]
+TOOLS = [
+    "sh",
+    "bash",
+    "env",
+    "cat",
+    "mkdir",
+    "rm",
+    "ls",
+    "cp",
+    "mv",
+    "ln",
+    "grep",
+    "sed",
+    "head",
+    "tail",
+    "tr",
+    "sleep",
+    "id",
+    "uname",
+    "hostname",
+    "rsync",
+    "setsid",
+    "date",
+    "stat",
+    "chmod",
+    "touch",
+    "dirname",
+    "basename",
+    "python3",
+    "true",
+    "false",
+    "sort",
+    "wc",
+    "tar",
+    "gzip",
+    "kill",
+    "mktemp",
+    "sync",
+]
 
 
 def path_without(folder: Path, *missing: str, programs: Mapping[str, str] | None = None) -> str:

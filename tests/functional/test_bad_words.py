@@ -21,8 +21,10 @@ BAD_SUITES = {
     "empty": ("", "suite.yaml: the file is empty"),
     "comment only": ("# nothing\n", "suite.yaml: the file is empty"),
     "list": ("- a\n", "suite.yaml:1: expected a mapping of keys at the top level"),
-    "unknown key": ("tasks: {a: {script: x, time limit: 5m}}\n", "unknown key 'time limit' (write time_limit)"),
-    "duplicate": ("tasks:\n  a: {script: x}\n  a: {script: y}\n", "suite.yaml:3: duplicate key 'a' (first on line 2)"),
+    "unknown key": ("tasks: {a: {script: x, time limit: 5m}}\n",
+                    "unknown key 'time limit' (write time_limit)"),
+    "duplicate": ("tasks:\n  a: {script: x}\n  a: {script: y}\n",
+                  "suite.yaml:3: duplicate key 'a' (first on line 2)"),
     "tab": ("tasks:\n\ta: {script: x}\n", "suite.yaml:2: indented with a tab; YAML wants spaces"),
     "wrong type": ("tasks: {a: {script: {x: y}}}\n", "tasks.a.script: expected text, found a mapping"),
     "no duration": ("tasks: {a: {script: x, time_limit: soon}}\n", "expected a duration such as 90s"),
@@ -35,18 +37,22 @@ BAD_SUITES = {
     "raw NUL": ("tasks: {a: {script: x\0y}}\n", "suite.yaml:1: contains a NUL byte"),
     "unclosed": ("tasks: {a: {script: 'x\n", "not valid YAML: found unexpected end of stream"),
     "no tasks": ("tasks: {}\n", "no tasks: a suite needs at least one"),
-    "platform": ("tasks: {a: {script: x, platform: wizrad}}\n", "unknown platform 'wizrad' (nearest: wizard)"),
+    "platform": ("tasks: {a: {script: x, platform: wizrad}}\n",
+                 "unknown platform 'wizrad' (nearest: wizard)"),
     "runner": ("tasks: {a: {script: x, runner: slrm}}\n", "unknown runner 'slrm' (nearest: slurm)"),
 }  # fmt: skip
 
 BAD_PLATFORMS = {
     "empty": ("", "the file is empty"),
-    "unknown key": ("platforms:\n  hpc: {transprot: local}\n", ":2: platforms.hpc: unknown key 'transprot' (nearest"),
-    "transport": ("platforms: {a: {transport: telnet}}\n", "expected auto, fabric, openssh or local, found 'telnet'"),
+    "unknown key": ("platforms:\n  hpc: {transprot: local}\n",
+                    ":2: platforms.hpc: unknown key 'transprot' (nearest"),
+    "transport": ("platforms: {a: {transport: telnet}}\n",
+                  "expected auto, fabric, openssh or local, found 'telnet'"),
     "runner": ("platforms: {a: {runner: slrm}}\n", "a.runner: unknown runner 'slrm' (nearest: slurm)"),
     "option as host": ("platforms: {a: {hosts: ['-oProxyCommand=x']}}\n", "bad host '-oProxyCommand=x'"),
     "command": ("platforms: {a: {run_root: '$(reboot)'}}\n", "bad path '$(reboot)'"),
-    "group": ("platforms: {a: {}}\ngroups: {g: {platforms: [b]}}\n", "unknown platform 'b' (known: a, localhost)"),
+    "group": ("platforms: {a: {}}\ngroups: {g: {platforms: [b]}}\n",
+              "unknown platform 'b' (known: a, localhost)"),
     "duplicate": ("platforms:\n  a: {}\n  a: {}\n", ":3: duplicate key 'a' (first on line 2)"),
 }  # fmt: skip
 
@@ -80,7 +86,7 @@ BAD_WORDS = [
     (["tick"], 2, "name a run, or say --all"),
     (["cron", "instal"], 2, "invalid choice: 'instal'"),
     (["platforms", "show", "zz"], 3, "unknown platform 'zz'"),
-    (["login", "localhost"], 2, "localhost is this machine (transport: local); there is nothing to log in to"),
+    (["login", "localhost"], 2, "is this machine (transport: local); there is nothing to log in to"),
     (["recover", "nothere", "--from", "zz"], 3, "unknown platform 'zz'"),
     (["recover", "seen", "--from", "wizard"], 7, "has a store; nothing to recover"),
     (["validate", "./nothere"], 3, "No such file or directory"),
@@ -281,7 +287,8 @@ def test_ctrl_c_is_130_and_the_jobs_go_on(me: Shell, words: list[str]) -> None:
 def test_files_are_private_whatever_the_umask(me: Shell) -> None:
     add_platform(me, "again", hosts="[wizard]")
     for mask in ("000", "077"):
-        me.suite(f"um{mask}", "tasks: {a: {script: 'echo x >o', outputs: [o], platform: wizard}}\n", {"sub/f": "x"})
+        text = "tasks: {a: {script: 'echo x >o', outputs: [o], platform: wizard}}\n"
+        me.suite(f"um{mask}", text, {"sub/f": "x"})
         root = me.folder / f"runs-{mask}"
         done = piped(me, f"umask {mask}; jobmgr play ./um{mask}", JOBMGR_RUN_ROOT=str(root))
         assert done.returncode == 0, done
