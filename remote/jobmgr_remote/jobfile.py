@@ -188,7 +188,8 @@ def _variables(job: dict, settings: dict, runner: str) -> "list[tuple]":
         ("time_limit", "" if limit is None else _seconds(limit)),
         ("grace", str(int(settings.get("grace", GRACE)))),
         ("retry", str(int(settings.get("retry", RETRY)))),
-        ("default_work_dir", "" if job.get("work_dir") else "1"),
+        # Those of background jobs go together, by remote-tidy: here it takes a program that does it.
+        ("default_work_dir", "" if job.get("work_dir") or runner == "background" else "1"),
     ]
 
 

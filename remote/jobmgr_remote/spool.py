@@ -115,6 +115,10 @@ class Spool(object):
         lines = read_small(self.queue + "/" + name, 16384).split("\n")
         return Queued(*lines[:4]) if len(lines) >= 4 else None
 
+    def jobs(self) -> "list[Queued]":
+        """The jobs that wait or run, or have ended moments ago."""
+        return [job for job in map(self.read_entry, self.content().entries) if job is not None]
+
     def withdraw(self, tokens: "list[str]") -> None:
         """Take entries that nobody has taken out of the queue (their tokens are revoked, so it is only
         tidiness).

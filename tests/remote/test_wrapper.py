@@ -366,10 +366,16 @@ def test_script_file_that_is_not_there(make_job: MakeJob) -> None:
 
 
 def test_empty_default_work_directory_is_removed(make_job: MakeJob) -> None:
-    job = make_job("pwd")
+    job = make_job("pwd", runner="at")
     job.run()
     assert job.out == f"{job.work_dir}\n"
     assert not job.work_dir.exists()
+
+
+def test_that_of_a_background_job_is_left_to_the_end_of_the_run(make_job: MakeJob) -> None:
+    job = make_job("pwd")
+    job.run()
+    assert job.work_dir.is_dir()
 
 
 @pytest.mark.parametrize("keys", [{"script": "touch .hidden"}, {"script": "true", "work_dir": "share/mine"}])

@@ -16,6 +16,7 @@ from jobmgr_remote import evidence, fence, layout, status, wire
 from jobmgr_remote.commands import remote_init, scan
 from jobmgr_remote.runners import background
 from jobmgr_remote.session import Host, Refused, Reply, read_small
+from jobmgr_remote.spool import Queued
 
 #: What is the host's in the service folder of a directory that both sides share.
 HOST_SERVICE = ("contact", "journal", "journal.lock", "jobs", "lib", "bin")
@@ -33,6 +34,8 @@ def run(request: wire.Request, reply: Reply, host: Host) -> None:
     remover = Remover(reply, bool(options.get("dry_run")))
     if not options.get("clean"):
         remover.file(host.path(layout.CONTACT_FILE))
+        if not remover.dry:
+            remove_empty_work_folders(host)
         return
     with fence.journal_lock(host.run_dir):
         living = living_jobs(host, reply)
@@ -46,6 +49,41 @@ def run(request: wire.Request, reply: Reply, host: Host) -> None:
 def shares_directory(host: Host, options: dict) -> bool:
     """Whether the controller has files here: it says so, or its store lies here."""
     return bool(options.get("shared")) or os.path.lexists(host.path(layout.STORE_FILE))
+
+
+def remove_empty_work_folders(host: Host) -> None:
+    """Remove the empty working directories of background jobs, unless one of the run's jobs waits or runs.
+
+    In one go at the end of the run: each wrapper would have to start a program for it, and a retry shares the
+    directory of the job before it.
+    """
+    with fence.journal_lock(host.run_dir):  # nobody makes one for a job that is being submitted
+        if any(_may_run(host, entry) for entry in background.spool_of(host).jobs()):
+            return
+        for cycle in _folders(host.path(layout.WORK)):
+            for task in _folders(cycle):
+                try:
+                    os.rmdir(task)
+                except OSError:  # something is in it
+                    pass
+
+
+def _may_run(host: Host, entry: Queued) -> bool:
+    if entry.run_dir != host.run_dir:
+        return False
+    try:
+        with open(host.path(layout.job_file(entry.job, layout.STATUS_FILE)), "rb") as file:
+            return status.EXIT not in status.parse(file.read()).facts
+    except (OSError, ValueError):
+        return True
+
+
+def _folders(path: str) -> "list[str]":
+    try:
+        with os.scandir(path) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
 
 
 # --- jobs that live ----------------------------------------------------------------------------------

@@ -138,10 +138,13 @@ jobmgr_claim() {
 # Append $1 (whole lines) and all that could not be written before to the status file, in one write.
 jobmgr_write() {
     local line=''
+    local -a lines
     jobmgr_pending+=$1
     # A torn line that somebody left on a full disk must not swallow what follows: an empty line says so.
     if [[ -f $jobmgr_status_file ]]; then
-        while IFS= read -r line; do :; done 2> /dev/null < "$jobmgr_status_file"
+        mapfile lines 2> /dev/null < "$jobmgr_status_file"
+        ((${#lines[@]} == 0)) || line=${lines[${#lines[@]} - 1]}
+        [[ $line != *$'\n' ]] || line=
     fi
     [[ -z $line ]] || line=$'\n\n'
     if printf '%s%s' "$line" "$jobmgr_pending" 2> /dev/null >> "$jobmgr_status_file"; then
