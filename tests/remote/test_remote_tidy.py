@@ -76,23 +76,24 @@ def everything(folder: Path) -> set[str]:
     }
 
 
-def test_empty_work_directories_go_with_the_run(new_host: Host) -> None:
-    (new_host.run_dir / layout.CONTACT_FILE).write_text("contact")
-    empty, used = new_host.job(task="empty"), new_host.job("touch result", task="used")
-    new_host.submit(empty, used)
-    new_host.wait_exit(empty, used)
-    assert (new_host.run_dir / "work/1/empty").is_dir()
-    tidy(new_host)
-    assert not (new_host.run_dir / "work/1/empty").exists()
-    assert (new_host.run_dir / "work/1/used/result").is_file()
+def test_empty_work_directories_go_with_the_run(one_host: Host) -> None:
+    init(one_host)
+    empty, used = one_host.job(task="empty"), one_host.job("touch result", task="used")
+    one_host.submit(empty, used)
+    one_host.wait_exit(empty, used)
+    assert (one_host.run_dir / "work/1/empty").is_dir()
+    tidy(one_host)
+    assert not (one_host.run_dir / "work/1/empty").exists()
+    assert (one_host.run_dir / "work/1/used/result").is_file()
 
 
-def test_no_work_directory_goes_while_a_job_of_the_run_may_use_it(new_host: Host) -> None:
-    running = new_host.job("sleep 1000")
-    new_host.submit(running)
-    new_host.wait_started(running)
-    tidy(new_host)
-    assert (new_host.run_dir / "work/1/t").is_dir()
+def test_no_work_directory_goes_while_a_job_of_the_run_may_use_it(one_host: Host) -> None:
+    init(one_host)
+    running = one_host.job("sleep 1000")
+    one_host.submit(running)
+    one_host.wait_started(running)
+    tidy(one_host)
+    assert (one_host.run_dir / "work/1/t").is_dir()
 
 
 def test_tidy_removes_the_contact_and_nothing_else(host: Host) -> None:
