@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobmgr.core.events import Emit
+from jobmgr.core.events import Emit, Note
 from jobmgr.errors import NotFoundError, UsageError
 from jobmgr.service.context import M_SOURCE, RunContext, World
 
@@ -35,8 +35,9 @@ class Session:
     ``platforms``: a platforms.yaml read after the system's and the user's own (``user_files=False``: instead
     of them). ``run_root``: the folder with the run directories, ``~/jobmgr-run`` by default. ``ssh_config``:
     a configuration for ssh instead of the user's. ``on_event`` gets the records of :mod:`jobmgr.core.events`,
-    one call at a time. ``home``: the home directory, the user's by default. Raises PlatformError if a
-    platform file is wrong.
+    one call at a time. ``home``: the home directory, the user's by default. ``chaos``: faults to inject into
+    every call of a host, for acceptance tests, as ``--chaos`` has them; each is told as a Note. Raises
+    PlatformError if a platform file is wrong, UsageError if ``chaos`` is.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Session:
         user_files: bool = True,
         on_event: Emit | None = None,
         home: str | os.PathLike[str] | None = None,
+        chaos: str | None = None,
     ) -> None:
         self._home = Path(home) if home is not None else Path.home()
         self._platform_file = None if platforms is None else self._path(platforms)
@@ -59,6 +61,11 @@ class Session:
         self._loaded: Platforms | None = None
         self._made: World | None = None
         self._runs: list[RunContext] = []
+        self._wrap = None
+        if chaos:
+            from jobmgr.service.hosts import faulty
+
+            self._wrap = faulty(chaos, self._tell_fault)
         self._wished = ""
         """The run last submitted: a play that follows asks no host again that has refused the login."""
 
@@ -115,12 +122,15 @@ class Session:
                     home=self._home,
                     controller=runs.controller_id(self.run_root),
                     owner=f"{getpass.getuser()}@{socket.gethostname()}",
-                    hosts=Hosts(ssh_config=self._config_file),
+                    hosts=Hosts(ssh_config=self._config_file, wrap=self._wrap),
                     candidates=lambda name: self._platforms().candidates(name, random.Random()),
                     clock=time.time,
                     on_event=self._on_event,
                 )
             return self._made
+
+    def _tell_fault(self, text: str) -> None:
+        self._world().emit(Note("info", f"chaos: {text}"))
 
     def _open(self, name: str) -> RunContext:
         from jobmgr.service import runs

@@ -21,6 +21,7 @@ VARIABLES = {
     "platforms": "JOBMGR_PLATFORMS",
     "run_root": "JOBMGR_RUN_ROOT",
     "ssh_config": "JOBMGR_SSH_CONFIG",
+    "chaos": "JOBMGR_CHAOS",
 }
 """Option -> the variable that stands in for it."""
 
@@ -32,6 +33,7 @@ class Options:
     platforms: str | None = None
     run_root: str | None = None
     ssh_config: str | None = None
+    chaos: str | None = None
     json: bool = False
     quiet: bool = False
     verbose: bool = False
@@ -121,6 +123,7 @@ class Context:
             platforms=self.options.platforms,
             run_root=self.options.run_root,
             ssh_config=self.options.ssh_config,
+            chaos=self.options.chaos,
             on_event=on_event,
         )
 

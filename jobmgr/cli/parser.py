@@ -11,7 +11,7 @@ from jobmgr.cli.verbs import VERBS, Verb, listing
 from jobmgr.core.nearest import hint
 from jobmgr.errors import UsageError
 
-WITH_VALUE = frozenset({"--platforms", "--run-root", "--ssh-config", "--color"})
+WITH_VALUE = frozenset({"--platforms", "--run-root", "--ssh-config", "--color", "--chaos"})
 """Options before the verb that take the next word."""
 
 DESCRIPTION = "Submit shell jobs over SSH, poll them, kill them, bring their logs home."
@@ -57,6 +57,10 @@ def global_options(parser: argparse.ArgumentParser) -> None:
         help="read this instead of ~/.ssh/config (or JOBMGR_SSH_CONFIG)",
     )  # fmt: skip
     complete.attach(config, complete.files)
+    group.add_argument(
+        "--chaos", metavar="FAULTS", default=absent,
+        help="have calls of hosts fail on purpose, for acceptance tests (or JOBMGR_CHAOS)",
+    )  # fmt: skip
     group.add_argument("--json", action="store_true", default=absent, help="JSON lines for programs")
     group.add_argument("-q", "--quiet", action="store_true", default=absent, help="only results and errors")
     group.add_argument("-v", "--verbose", action="store_true", default=absent, help="tell more")

@@ -11,6 +11,7 @@ from jobmgr.platforms import third_party
 from jobmgr.platforms.model import Platform
 from jobmgr.transport import make_transport
 from jobmgr.transport.base import Hold, Transport
+from jobmgr.transport.chaos import Chaos, Chaotic
 from jobmgr.transport.remote_call import RemoteSettings, Reply
 from jobmgr.transport.remote_call import call as remote_call
 from jobmgr_remote import wire
@@ -19,11 +20,17 @@ OnRecord = Callable[[str, Any], None]
 _WITH_RUNNERS = (wire.JOBS_SUBMIT, wire.JOBS_POLL, wire.JOBS_KILL, wire.SCAN)
 
 
+def faulty(chaos: str, tell: Callable[[str], None] | None = None) -> Callable[[Transport], Transport]:
+    """What ``Hosts.wrap`` takes, for faults as ``chaos`` says (docs/cli.md). Raises UsageError."""
+    parsed = Chaos.parse(chaos)
+    return lambda transport: Chaotic(transport, parsed, tell)
+
+
 @dataclass(slots=True)
 class Hosts:
     """Makes transports on demand and keeps them until :meth:`close`. Safe to use from several threads.
 
-    ``wrap`` is put around every new transport (a site's own acceptance tests inject faults there).
+    ``wrap`` is put around every new transport; :func:`faulty` makes one that injects faults.
     """
 
     ssh_config: str | None = None
