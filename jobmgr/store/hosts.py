@@ -8,7 +8,7 @@ from typing import Any
 
 from .jobs import Jobs
 from .records import PENDING, Host, Retrieval
-from .runs import RETRIEVAL, insert_listed, marks
+from .runs import RETRIEVAL, insert_listed, marks, retrieval_of, retrieval_values
 
 _HOST = tuple(field.name for field in fields(Host))
 _HOST_FLAGS = tuple(_HOST.index(name) for name in ("auth_blocked", "contact_installed", "shared"))
@@ -59,7 +59,7 @@ class Hosts(Jobs):
                 f"SELECT {RETRIEVAL} FROM retrievals WHERE {' AND '.join(where)} ORDER BY job_id, path",
                 values,
             ).fetchall()
-        return [Retrieval(*row) for row in rows]
+        return [retrieval_of(row) for row in rows]
 
     def put_retrievals(self, rows: Sequence[Retrieval]) -> None:
         """Store files to bring home, or their new state: whole records, keyed by job and path."""
@@ -69,7 +69,7 @@ class Hosts(Jobs):
                 " ON CONFLICT (job_id, path) DO UPDATE SET size = excluded.size, type = excluded.type,"
                 " state = excluded.state, error = excluded.error, tries = excluded.tries,"
                 " not_before = excluded.not_before",
-                [astuple(row) for row in rows],
+                [retrieval_values(row) for row in rows],
             )
 
     def add_retrievals(self, rows: Sequence[Retrieval]) -> int:

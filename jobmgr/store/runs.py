@@ -231,6 +231,28 @@ def insert_outputs(db: Any, reached: Iterable[tuple[str, str, str]], now: float)
 RETRIEVAL = "job_id, path, size, type, state, error, tries, not_before"
 
 
+def retrieval_values(row: Retrieval) -> tuple[object, ...]:
+    """A record as it is stored: a name that is not UTF-8 as its bytes."""
+    return tuple(
+        value if not isinstance(value, str) or _is_text(value) else value.encode("utf-8", "surrogateescape")
+        for value in astuple(row)
+    )
+
+
+def retrieval_of(values: Iterable[Any]) -> Retrieval:
+    """The record that :func:`retrieval_values` was stored from."""
+    read: list[Any] = [v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else v for v in values]
+    return Retrieval(*read)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def insert_listed(db: Any, rows: Iterable[Retrieval]) -> None:
     """Files to bring home; one that is known with at least this size stays as it is."""
     db.executemany(
@@ -239,7 +261,7 @@ def insert_listed(db: Any, rows: Iterable[Retrieval]) -> None:
         " state = excluded.state, error = excluded.error, tries = excluded.tries,"
         " not_before = excluded.not_before"
         " WHERE excluded.size > retrievals.size OR excluded.type != retrievals.type",
-        [astuple(row) for row in rows],
+        [retrieval_values(row) for row in rows],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from bad_hosts import add_platform
+from jobmgr.errors import StoreError
+from jobmgr.service.lock import loop_lock
 from shells import Shell, at_work, eventually
 
 BAD_SUITES = {
@@ -297,3 +300,17 @@ def test_files_are_private_whatever_the_umask(me: Shell) -> None:
             found = [base, *base.rglob("*")]
             wide = [p for p in found if not p.is_symlink() and stat.S_IMODE(p.stat().st_mode) & 0o077]
             assert wide == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+def test_a_file_system_that_cannot_lock_is_told_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def flock(_fd: int, _operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / ".service").mkdir()
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(StoreError, match="cannot lock files .*; keep runs on another one with --run-root"):
+        with loop_lock(tmp_path, "x", "tick"):
+            pass
