@@ -50,8 +50,8 @@ class TickResult:
 
 @dataclass(frozen=True, slots=True)
 class KillResult:
-    """What became of one kill: ``killed``, ``already-finished``, ``not-found``, ``could-not`` or
-    ``no-answer``; ``text``: why.
+    """What became of one kill: ``killed``, ``already-finished``, ``not-found``, ``could-not``,
+    ``no-answer`` or ``refused``; ``text``: why.
     """
 
     id: str

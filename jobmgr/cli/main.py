@@ -77,7 +77,7 @@ def _boundary(error: BaseException, words: Sequence[str]) -> int:
         _give_up_stdout()
         _say(f"jobmgr: cannot write the output: {error.strerror}; what the command did is done")
         return EXIT_REFUSED
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError) or _terminal_gone(error):
         _give_up_stdout()
         return EXIT_PIPE_CLOSED
     if isinstance(error, KeyboardInterrupt):
@@ -93,6 +93,11 @@ def _boundary(error: BaseException, words: Sequence[str]) -> int:
         _say(f"jobmgr: {_where(error)}: {error.strerror}")
         return EXIT_REFUSED
     return _bug(error, words)
+
+
+def _terminal_gone(error: BaseException) -> bool:
+    """What was the terminal gives EIO once its window is closed."""
+    return isinstance(error, OSError) and error.errno == errno.EIO and error.filename is None
 
 
 def _where(error: OSError) -> str:

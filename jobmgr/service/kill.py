@@ -11,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from jobmgr.errors import JobmgrError
+from jobmgr.core.states import State
+from jobmgr.errors import JobmgrError, RefusedError
 from jobmgr.platforms.model import Platform
 from jobmgr.service import poll
 from jobmgr.service.context import RunContext
-from jobmgr.store.records import Job
+from jobmgr.service.verdicts import store_changes
+from jobmgr.store.records import Change, Job
 from jobmgr_remote import wire
 
 GRACE = 10.0
@@ -25,9 +27,13 @@ NO_ANSWER = "no-answer"
 """The result for a job whose host did not answer; the kill is followed up by polls."""
 
 
+REFUSED = "refused"
+"""The result for a job whose host declined: the run was taken over, or the site's policy forbids it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one kill: one of wire.K_*, or NO_ANSWER; ``text`` for people."""
+    """What became of one kill: one of wire.K_*, NO_ANSWER or REFUSED; ``text`` for people."""
 
     job: Job
     result: str
@@ -62,6 +68,21 @@ def kill_jobs(
             for place, group in by_place.items()
         ]
         return [future.result() for future in futures]
+
+
+def drop_queued(ctx: RunContext, jobs: Sequence[Job]) -> list[Result]:
+    """Kill jobs that a full queue has refused: no host has them, so none is asked."""
+    changes = [
+        Change(
+            job,
+            job._replace(state=State.KILLED, rule="killed", detail="not submitted", retry_safe=True),
+            kind="kill",
+        )
+        for job in jobs
+        if job.state is State.QUEUED
+    ]
+    made = store_changes(ctx, changes) if changes else ()
+    return [Result(change.new, wire.K_KILLED, "it had not been submitted") for change in made]
 
 
 def _kill_at(ctx: RunContext, platform: Platform, host: str, jobs: list[Job], grace: float) -> Killed:
@@ -105,5 +126,7 @@ def _kill_at(ctx: RunContext, platform: Platform, host: str, jobs: list[Job], gr
 def _result(job: Job, answer: wire.Killed | None, error: JobmgrError | None) -> Result:
     if answer is not None:
         return Result(job, answer.result, answer.text)
+    if isinstance(error, RefusedError):
+        return Result(job, REFUSED, str(error))
     text = str(error).splitlines()[0] if error is not None else "the host did not answer about this job"
     return Result(job, NO_ANSWER, f"{text}; the kill is remembered and followed up by polls")

@@ -57,7 +57,9 @@ def submit_now(ctx: RunContext, keys: Sequence[Key]) -> Started:
             engine.follow()
     after = {i.key: i for i in ctx.store.instances(keys=keys)}
     ids = [
-        job_id(*key, after[key].last_submit) if after[key].last_submit > before[key] else f"{key[0]}/{key[1]}"
+        job_id(*key, after[key].last_submit)
+        if after[key].last_submit > before[key] or after[key].state in ACTIVE
+        else f"{key[0]}/{key[1]}"
         for key in keys
     ]
     return Started(ids, engine.totals)
@@ -73,7 +75,7 @@ def retry(ctx: RunContext, keys: Sequence[Key]) -> Started:
     unsafe = [job for job in jobs if job.lost and not job.retry_safe]
     if unsafe:
         results = [result for host in kill_jobs(ctx, unsafe, even_final=True) for result in host.results]
-        failed = [result for result in results if result.result in ("no-answer", "could-not")]
+        failed = [result for result in results if result.result in ("no-answer", "refused", "could-not")]
         if failed:
             raise RefusedError(
                 f"{failed[0].job.id} was lost and may still run; "

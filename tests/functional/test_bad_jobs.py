@@ -239,6 +239,7 @@ def test_a_file_in_the_way_at_home_is_told(me: Shell, tmp_path: Path) -> None:
         "run", "wizard", "--suite", "aim", "-o", "o", "--to", str(tmp_path / "target"), "--wait",
         "--", "touch", "o",
     )  # fmt: skip
-    assert done.returncode != 70, done
+    assert done.returncode == 0, done
+    assert f"they are in {me.run_root / 'aim/work/1/touch'}" in done.stderr
     assert (tmp_path / "target").read_text() == "a file, not a folder"
     assert str(tmp_path / "target") in done.stderr

@@ -311,6 +311,6 @@ def test_a_file_system_that_cannot_lock_is_told_with_the_way_out(
 
     (tmp_path / ".service").mkdir()
     monkeypatch.setattr("fcntl.flock", flock)
-    with pytest.raises(StoreError, match="cannot lock files .*; keep runs on another one with --run-root"):
-        with loop_lock(tmp_path, "x", "tick"):
-            pass
+    said = r"cannot lock files .*; keep runs on another one with --run-root"
+    with pytest.raises(StoreError, match=said), loop_lock(tmp_path, "x", "tick"):
+        pass

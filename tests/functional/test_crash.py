@@ -115,12 +115,12 @@ def held_to_be_right(user: Shell, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_at_each_transaction_of_a_play(busy: Shell, moment: str) -> None:
+@pytest.mark.parametrize("moment, step", [("before", 1), ("after", 3)])
+def test_killed_at_each_transaction_of_a_play(busy: Shell, moment: str, step: int) -> None:
     count = 0
     died = True
     while died:
-        count += 1
+        count += step
         name = f"{moment}-{count}"
         died = crash(busy, moment, count, "play", "./chain", "--name", name)
         if not (busy.run_root / name / ".service/suite.db").exists():
@@ -133,7 +133,7 @@ def test_killed_at_each_transaction_of_a_play(busy: Shell, moment: str) -> None:
 @pytest.mark.slow
 def test_killed_at_any_moment_and_again(busy: Shell) -> None:
     dice = random.Random(20261120)
-    for trial in range(4):
+    for trial in range(3):
         name = f"any-{trial}"
         words = ["play", "./chain", "--name", name]
         for _ in range(5):

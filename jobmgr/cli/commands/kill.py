@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jobmgr.cli import arguments
 from jobmgr.cli.context import Context
-from jobmgr.errors import EXIT_JOB_FAILED, EXIT_NO_ANSWER, EXIT_OK
+from jobmgr.errors import EXIT_JOB_FAILED, EXIT_NO_ANSWER, EXIT_OK, EXIT_REFUSED
 from jobmgr.views import jsonlines, text
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ examples:
   jobmgr kill sweep 1/sim_m007
   jobmgr kill sweep :submitted     what has not started yet
 
-Exit code: 0 all are gone, 1 something could not be ended, 5 a host gave no answer.
+Exit code: 0 all are gone, 1 something could not be ended, 5 a host gave no answer,
+7 a host refused.
 """
 LISTED = 10
 
@@ -63,8 +64,10 @@ def _line(result: KillResult) -> str:
 
 
 def code(results: Sequence[KillResult]) -> int:
-    """The exit code: 0 all are gone, 5 somebody gave no answer, 1 something could not be ended."""
+    """The exit code: 0 all are gone, 7 refused, 5 somebody gave no answer, 1 something could not be ended."""
     kinds = {result.result for result in results}
+    if "refused" in kinds:
+        return EXIT_REFUSED
     if "no-answer" in kinds:
         return EXIT_NO_ANSWER
     return EXIT_OK if kinds <= {"killed", "already-finished"} else EXIT_JOB_FAILED

@@ -1,0 +1,95 @@
+"""The store is a cache: it is rebuilt from the hosts, on this machine or on another one."""
+
+from __future__ import annotations
+
+from shells import Shell, eventually
+
+MIXED = """\
+graph: |
+  good & bad:failed & gate => last
+defaults: {platform: wizard}
+tasks:
+  good: {script: echo done}
+  bad: {script: exit 3, retry_delays: [0s]}
+  gate: {script: 'until [ -e "$JOBMGR_SHARE_DIR/go" ]; do sleep 0.1; done'}
+  last: {script: 'echo "$JOBMGR_JOB" >> "$JOBMGR_SHARE_DIR/ran"'}
+"""
+STATES = {
+    "1/good/01": "succeeded", "1/bad/02": "failed", "1/gate/01": "running", "1/last": "waiting",
+}  # fmt: skip
+
+
+def mixed(user: Shell) -> None:
+    """A run with every kind of job, two submits of one of them."""
+    user.suite("mixed", MIXED)
+    user("play", "./mixed", "--timeout", "1s", code=124)
+
+    def there() -> bool:
+        user("tick", "mixed")
+        return user.states("mixed", "--poll") == STATES
+
+    eventually(there)
+
+
+def test_a_lost_store_is_rebuilt_from_the_hosts_and_the_run_goes_on(user: Shell) -> None:
+    mixed(user)
+    before = {r["id"]: r for r in user.records("status", "mixed") if r["type"] == "job"}
+    for path in (user.run_root / "mixed/.service").glob("suite.db*"):
+        path.unlink()
+    lost = user.done("status", "mixed")
+    assert lost.returncode == 4
+    assert "jobmgr recover mixed" in lost.stderr
+    user("recover", "mixed", "--from", "wizard")
+    after = {r["id"]: r for r in user.records("status", "mixed") if r["type"] == "job"}
+    assert {job: row["state"] for job, row in after.items()} == STATES
+    for key in ("token", "native_id", "exit_code", "host", "submit", "submit_time", "exit_time"):
+        assert [row[key] for row in after.values()] == [before[job][key] for job in after], key
+    (user.remote_root / "mixed/share/go").touch()
+    user("play", "mixed", code=None)
+    assert user.states("mixed")["1/last/01"] == "succeeded"
+    assert (user.remote_root / "mixed/share/ran").read_text() == "1/last/01\n"
+    assert user("log", "mixed", "1/good") == "done\n"
+
+
+def test_a_run_that_was_taken_over_is_refused_to_its_old_controller(user: Shell) -> None:
+    mixed(user)
+    heir = user.beside("heir")
+    heir("recover", "mixed", "--from", "wizard")
+    assert heir.states("mixed") == STATES
+
+    for words in (["kill", "mixed", "1/gate"], ["clean", "mixed", "--yes", "--remote"],
+                  ["submit", "mixed", "1/good"], ["retry", "mixed", "1/bad"]):  # fmt: skip
+        refused = user.done(*words)
+        assert "taken over by" in refused.stdout + refused.stderr, (words, refused)
+        assert refused.returncode == 7, (words, refused)
+    # Looking is allowed.
+    user("poll", "mixed", "1/gate")
+    assert user("log", "mixed", "1/good") == "done\n"
+    assert heir.states("mixed", "--poll")["1/gate/01"] == "running"
+
+    (user.remote_root / "mixed/share/go").touch()
+    heir("play", "mixed", code=None)
+    assert heir.states("mixed")["1/last/01"] == "succeeded"
+    assert (user.remote_root / "mixed/share/ran").read_text() == "1/last/01\n"
+
+
+def test_ad_hoc_runs_of_two_controllers_do_not_collide(user: Shell) -> None:
+    heir = user.beside("heir")
+    user("run", "wizard", "--wait", "--", "echo", "one")
+    heir("run", "wizard", "--wait", "--", "echo", "two")
+    assert user("log", "adhoc", "1/echo") == "one\n"
+    assert heir("log", "adhoc", "1/echo") == "two\n"
+    assert len([p for p in user.remote_root.iterdir() if p.name.startswith("adhoc")]) == 2
+    for path in (user.run_root / "adhoc/.service").glob("suite.db*"):
+        path.unlink()
+    user("recover", "adhoc", "--from", "wizard")
+    assert user.states("adhoc") == {"1/echo/01": "succeeded"}
+    user("clean", "adhoc", "--yes")
+    assert heir("log", "adhoc", "1/echo", "job").startswith("#!")
+
+
+def test_what_no_host_knows_is_not_recovered(user: Shell) -> None:
+    done = user.done("recover", "never", "--from", "wizard")
+    assert done.returncode == 4
+    assert "never" in done.stderr
+    eventually(lambda: not (user.run_root / "never").exists(), 1)
