@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jobmgr.core.events import Retrieved
+from jobmgr.core.events import Note, Retrieved
 from jobmgr.core.retry import backoff
 from jobmgr.platforms.model import Platform
 from jobmgr.service.context import RunContext
@@ -172,14 +172,19 @@ M_DELIVER = "deliver"
 
 
 def deliver(ctx: RunContext, numbers: Iterable[int]) -> None:
-    """Copy the outputs of jobs that came home whole to where ``run --to`` wants them."""
+    """Copy the outputs of jobs that came home whole to where ``run --to`` wants them. Tells what cannot be copied."""
     wanted = ctx.store.meta(M_DELIVER) or {}
     if not wanted:
         return
     jobs = [job for job in ctx.store.jobs_where(numbers=sorted(set(numbers))) if job.task in wanted]
     for job in jobs:
         if not ctx.store.retrievals(number=job.number):
-            copy_to(ctx, [job], Path(wanted[job.task]))
+            try:
+                copy_to(ctx, [job], Path(wanted[job.task]))
+            except OSError as error:
+                here = ctx.run_dir / _work_dir(ctx, job)
+                text = f"{wanted[job.task]} ({error.strerror or error}); they are in {here}"
+                ctx.emit(Note("warning", f"{job.id}: its outputs could not be copied to {text}"))
 
 
 def copy_to(ctx: RunContext, jobs: Sequence[Job], target: Path) -> int:
