@@ -312,7 +312,7 @@ class Run:
         if not ids:
             steer.hold_run(self._ctx, True)
         jobs = self._stored_many(ids)
-        results: list[KillResult] = []
+        results = [KillResult(one.job.id, one.result, one.text) for one in kill.drop_queued(self._ctx, jobs)]
         for host in kill.kill_jobs(self._ctx, [job for job in jobs if job.state in ACTIVE]):
             results.extend(KillResult(one.job.id, one.result, one.text) for one in host.results)
         told = {result.id for result in results}

@@ -79,6 +79,9 @@ class Plan:
     def ready(self, now: float) -> list[str]:
         """The tasks whose turn it is: by the graph, or because the time of their next try has come."""
         due = [task for task, when in self._again.items() if when <= now]
+        if len(due) > 1:  # what had to wait keeps its place
+            place = {task: at for at, task in enumerate(self._instances)}
+            due.sort(key=place.__getitem__)
         self._look_at.update(dict.fromkeys(self.graph.dependents(self._changed)))
         self._changed = set()
         candidates = [task for task in self._fresh if task in self._look_at]

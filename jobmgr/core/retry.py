@@ -9,12 +9,6 @@ from .states import State
 BACKOFF = (10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Seconds between attempts to reach something that failed; the last one repeats."""
 
-QUEUE_FULL = 120.0
-"""Seconds until the next try after the queue has refused a job because it is full."""
-
-QUEUE_LIMIT = "queue limit"
-"""The reason of a submit that failed because the queue takes no more jobs at present."""
-
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -34,7 +28,6 @@ class Ended:
 
     state: State
     lost: bool = False
-    reason: str = ""
     retry_safe: bool = False
     tries: int = 0
     submit_tries: int = 0
@@ -60,8 +53,8 @@ class Next:
 def after_final(ended: Ended, policy: Policy, now: float) -> Next:
     """Whether a job that has ended is followed by another one, and when.
 
-    Failed: by ``retry_delays``; submit-failed: by ``submit_retry_delays``; a full queue: for as long as it
-    takes. Killed, succeeded and removed ones never; a lost one never by itself, because it may have run.
+    Failed: by ``retry_delays``; submit-failed: by ``submit_retry_delays``. Killed, succeeded and removed ones
+    never; a lost one never by itself, because it may have run.
     """
     tries, submit_tries = ended.tries, ended.submit_tries
     if ended.state is State.FAILED and ended.lost:
@@ -79,9 +72,6 @@ def after_final(ended: Ended, policy: Policy, now: float) -> Next:
 
 def _after_submit(ended: Ended, policy: Policy, now: float) -> Next:
     tries, used = ended.tries, ended.submit_tries
-    if ended.reason == QUEUE_LIMIT:
-        text = f"the queue is full; tried again in {QUEUE_FULL:.0f} s"
-        return Next(True, text, now + QUEUE_FULL, tries, used)
     delays = policy.submit_retry_delays
     if used >= len(delays):
         return Next(False, _used_up(used), tries=tries, submit_tries=used)

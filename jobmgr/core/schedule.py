@@ -17,6 +17,9 @@ NEAR_LIMIT = (60.0, 120.0, 420.0)
 """Seconds after the time limit of a job at which it is looked at: 1 min, then 2 min later, then every 7 min.
 """
 
+QUEUE_FULL = 120.0
+"""Seconds after a refusal for want of room until one more job is tried though none of ours has ended."""
+
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
@@ -75,6 +78,36 @@ def _limit_poll(polled: Polled, minimum: float) -> float | None:
         if look > polled.last:
             return max(look, polled.last + minimum)
     return polled.last + max(minimum, NEAR_LIMIT[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """A queue that has refused a job for want of room.
+
+    ``active``: the jobs that the platform had then, of ours; ``again``: when ``step`` more are tried though
+    none of them has ended, since others' jobs may have.
+    """
+
+    active: int
+    again: float
+    step: int = 1
+
+    def room(self, active: int, now: float) -> int:
+        """How many jobs may be sent now: one for each that has ended."""
+        return max(self.active - active, self.step if now >= self.again else 0)
+
+
+def after_send(full: Full | None, refused: bool, active: int, now: float) -> Full | None:
+    """What is known of a queue after a batch was sent there; None: nothing that limits.
+
+    ``active``: the platform's jobs by now, without those refused. What went well beyond the old limit
+    is followed by ten times as many.
+    """
+    if refused:
+        return Full(active, now + QUEUE_FULL)
+    if full is None or active <= full.active:
+        return full
+    return Full(active, now, full.step * 10) if full.step < 10_000 else None
 
 
 def soonest(due: float | None, asked: float | None) -> float | None:

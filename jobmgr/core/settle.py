@@ -42,7 +42,8 @@ RULES = {
     "acknowledged": "The host has answered that it has the job.",
     "submit-refused": "The host has answered that the job was not submitted.",
     "submit-limit": (
-        "The queue takes no more jobs at present. It was not submitted, and is tried again later."
+        "The queue takes no more jobs at present. It was not submitted; it waits, and the same job is "
+        "submitted as soon as there is room."
     ),
     "submit-revoked": (
         "The token was revoked on the host before the job could start. Nothing of it can start any more."
@@ -93,7 +94,7 @@ def answer(view: JobView, reply: wire.Submitted | None, sent: bool = True, error
         state = State.KILLED if view.kill_intended else State.SUBMIT_FAILED
         return replace(keep(view, "submit-revoked"), state=state, detail=text, retry_safe=True)
     if result == wire.R_LIMIT:
-        return _refused(view, "submit-limit", text or "the queue is full", "queue limit")
+        return _no_room(view, text or "the queue is full")
     if result in (wire.R_FAILED, wire.R_FOREIGN, wire.R_REFUSED):
         return _refused(view, "submit-refused", text or _REFUSALS[result], result)
     doubt = (
@@ -139,6 +140,12 @@ def _refused(view: JobView, rule: str, text: str, reason: str) -> Verdict:
         facts=replace(view.facts, reason=reason),
         actions=(Retrieve(view.job),),
     )
+
+
+def _no_room(view: JobView, text: str) -> Verdict:
+    """It is certainly not in the queue. That is nobody's failure: the same job, with its token, waits."""
+    state = State.KILLED if view.kill_intended else State.QUEUED
+    return replace(keep(view, "submit-limit"), state=state, detail=text, retry_safe=view.kill_intended)
 
 
 def settle(view: JobView, look: Look, seen: Verdict) -> Verdict:

@@ -3,7 +3,8 @@
 A *task instance* (a task in a cycle) has a state before it has any job: ``waiting`` (for the graph, or for
 the time of its next try), ``held`` (by a person, or the whole run is), ``queued`` (ready, but there is no
 room: ``max_submit``, a full queue, a platform that is held). From its first job on it shows the state of its
-latest job, until it waits again for a retry. ``removed`` is an instance that the graph no longer waits for.
+latest job, until it waits again for a retry. A job that a full queue has refused is ``queued`` too, until the
+same job is sent again. ``removed`` is an instance that the graph no longer waits for.
 
 A *job* is one submission and begins as ``submitting``; ``submit-unknown`` says that a request may or may not
 have arrived, and that nobody may send another one before this is settled. docs/architecture.md has the
@@ -55,9 +56,10 @@ _ENDS = frozenset({State.SUCCEEDED, State.FAILED, State.SUBMIT_FAILED, State.KIL
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.WAITING: frozenset({State.HELD, State.QUEUED, State.SUBMITTING, State.REMOVED}),
     State.HELD: frozenset({State.WAITING, State.QUEUED, State.SUBMITTING, State.REMOVED}),
-    State.QUEUED: frozenset({State.WAITING, State.HELD, State.SUBMITTING, State.REMOVED}),
-    State.SUBMITTING: frozenset({State.SUBMIT_UNKNOWN, State.SUBMITTED, State.RUNNING}) | _ENDS,
-    State.SUBMIT_UNKNOWN: frozenset({State.SUBMITTING, State.SUBMITTED, State.RUNNING}) | _ENDS,
+    State.QUEUED: frozenset({State.WAITING, State.HELD, State.SUBMITTING, State.KILLED, State.REMOVED}),
+    # Back to queued: the queue took no more, and certainly has not got it.
+    State.SUBMITTING: frozenset({State.QUEUED, State.SUBMIT_UNKNOWN, State.SUBMITTED, State.RUNNING}) | _ENDS,
+    State.SUBMIT_UNKNOWN: frozenset({State.QUEUED, State.SUBMITTING, State.SUBMITTED, State.RUNNING}) | _ENDS,
     State.SUBMITTED: frozenset({State.RUNNING}) | _ENDS,
     # Back to submitted: the queue starts it again. Never to submit-failed: it did start.
     State.RUNNING: frozenset({State.SUBMITTED, State.SUCCEEDED, State.FAILED, State.KILLED}),

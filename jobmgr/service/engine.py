@@ -17,6 +17,7 @@ from typing import Any
 
 from jobmgr.core.plan import Plan
 from jobmgr.core.retry import Ended, Policy, after_final
+from jobmgr.core.schedule import Full, after_send
 from jobmgr.core.states import ACTIVE, State
 from jobmgr.errors import JobmgrError, RefusedError, TransportError
 from jobmgr.platforms.model import Platform
@@ -34,6 +35,9 @@ WATCH = 300.0
 BATCH = 5000
 """At most so many jobs travel in one request."""
 QUEUE_AGAIN = 15.0
+"""Seconds until somebody who had to wait is looked at again, if nothing has changed before."""
+M_FULL = "full:"
+"""In the store, with the name of a platform behind it: what is known of its full queue."""
 WATCHES = 3
 """Long polls per host at a time; jobs that are new there get one of their own, until there are so many."""
 RETRIEVE_PAUSE = 1.0
@@ -112,6 +116,7 @@ class Engine:
         self._use_plans = plans
         self._seen_version = -1
         self._waits: dict[tuple[str, str], float] = {}
+        self._no_room: dict[str, tuple[int, float]] = {}
         self._closed = False
 
     def __enter__(self) -> Engine:
@@ -328,11 +333,15 @@ class Engine:
         """Start submitting tasks to a platform (or group), as many as there is room for."""
         platforms = self.ctx.world.candidates(name)
         key = ("submit", name)
-        if key in self._busy or self._waits.get(key, 0.0) > self.ctx.now():
+        now = self.ctx.now()
+        if key in self._busy or self._waits.get(key, 0.0) > now:
+            return
+        changed, until = self._no_room.get(name, (-1, 0.0))
+        if changed == self.totals.changed and now < until:  # no job of ours has ended since
             return
         keys = self._room(platforms[0], keys)
         if not keys:
-            self._waits[key] = self.ctx.now() + QUEUE_AGAIN
+            self._no_room[name] = (self.totals.changed, now + QUEUE_AGAIN)
             return
 
         def work() -> list[submit.Sent]:
@@ -341,6 +350,7 @@ class Engine:
 
         def finish(sent: list[submit.Sent]) -> None:
             for one in sent:
+                self._note_room(one.changes)
                 self.totals.submitted += sum(
                     change.new.state in (State.SUBMITTED, State.RUNNING) for change in one.changes
                 )
@@ -353,16 +363,41 @@ class Engine:
         self._start(key, work, finish)
 
     def _room(self, platform: Platform, keys: list[Key]) -> list[Key]:
-        if platform.max_submit is None:
+        """The tasks that there is room for; the others are noted to wait, and for what."""
+        full = self._full(platform.name)
+        if platform.max_submit is None and full is None:
             return keys
-        active = sum(
-            count for (name, _host), count in self.ctx.store.active_counts().items() if name == platform.name
-        )
-        room = max(platform.max_submit - active, 0)
-        if len(keys) > room:
+        active = self._active(platform.name)
+        rooms = []
+        if platform.max_submit is not None:
             why = f"{platform.name}: max_submit {platform.max_submit} is reached"
+            rooms.append((max(platform.max_submit - active, 0), why))
+        if full is not None:
+            why = f"{platform.name}: the queue is full, waiting for room"
+            rooms.append((full.room(active, self.ctx.now()), why))
+        room, why = min(rooms)
+        if len(keys) > room:
             submit.queue_tasks(self.ctx, keys[room:], why)
         return keys[:room]
+
+    def _active(self, name: str) -> int:
+        """How many jobs a platform has, on all its hosts."""
+        counts = self.ctx.store.active_counts()
+        return sum(count for (platform, _host), count in counts.items() if platform == name)
+
+    def _full(self, name: str) -> Full | None:
+        found = self.ctx.store.meta(M_FULL + name)
+        return None if found is None else Full(*found)
+
+    def _note_room(self, changes: Sequence[Change]) -> None:
+        """Keep, for this and the next turn, which queues are full: they get what they have room for."""
+        for name in {change.new.platform for change in changes}:
+            refused = any(c.new.platform == name and c.new.state is State.QUEUED for c in changes)
+            before = self._full(name)
+            after = after_send(before, refused, self._active(name), self.ctx.now())
+            if after != before:
+                kept = None if after is None else [after.active, after.again, after.step]
+                self.ctx.store.set_meta({M_FULL + name: kept})
 
     def _resend(self) -> None:
         now = self.ctx.now()
@@ -407,9 +442,7 @@ class Engine:
                 or instance.state is not job.state
             ):
                 continue
-            ended = Ended(
-                job.state, job.lost, job.reason, job.retry_safe, instance.tries, instance.submit_tries
-            )
+            ended = Ended(job.state, job.lost, job.retry_safe, instance.tries, instance.submit_tries)
             following = after_final(ended, Policy(task.retry_delays, task.submit_retry_delays), now)
             if following.fence_first:
                 done.pop()

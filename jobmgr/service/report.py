@@ -370,6 +370,8 @@ def _next(ctx: RunContext, job: Job, row: JobRow) -> str:
         return f"next poll due {_clock(due)}. {look}".strip() if due else look
     if row.next_try is not None:
         return f"next try {_clock(row.next_try)}"
+    if row.state is State.QUEUED:
+        return "submitted as soon as there is room (by a play, or by the next tick)"
     if job.state is State.SUCCEEDED:
         left = len(ctx.store.retrievals(number=job.number))
         return f"{left} files are still to come home" if left else ""

@@ -203,7 +203,8 @@ def _call(
 
 
 def queue_tasks(ctx: RunContext, keys: Sequence[Key], why: str) -> None:
-    """Note that tasks are ready but have to wait for room, and for what."""
-    ctx.store.set_instances(
-        [InstanceChange(cycle, task, state=State.QUEUED, detail=why) for cycle, task in keys], ctx.now()
-    )
+    """Note that tasks are ready but have to wait for room, and for what, as far as it was not noted yet."""
+    noted = {i.key for i in ctx.store.instances(keys=keys) if i.state is State.QUEUED and i.detail == why}
+    changes = [InstanceChange(*key, state=State.QUEUED, detail=why) for key in keys if key not in noted]
+    if changes:
+        ctx.store.set_instances(changes, ctx.now())

@@ -69,7 +69,8 @@ class Jobs(Runs):
         committed.
 
         An instance whose latest job is still active, or that does not exist, gets none: the jobs that are
-        returned are all that may be sent. Two processes never get the same number.
+        returned are all that may be sent. Two processes never get the same number. A job that a full queue has
+        refused is taken again, with its number and its token.
         """
         taken = list[int]()
         with self.writing() as db:
@@ -398,13 +399,15 @@ def _not_watched(watched: Iterable[tuple[str, str]]) -> tuple[str, list[str]]:
 def _take(db: Any, submit: NewSubmit, now: float, token: str) -> int | None:
     """Make one job and return its number; None if its instance may not have one now."""
     row = db.execute(
-        "SELECT i.last_submit, j.state FROM instances AS i LEFT JOIN jobs AS j"
+        "SELECT i.last_submit, j.state, j.id FROM instances AS i LEFT JOIN jobs AS j"
         " ON j.cycle = i.cycle AND j.task = i.task AND j.submit = i.last_submit"
         " WHERE i.cycle = ? AND i.task = ?",
         (submit.cycle, submit.task),
     ).fetchone()
     if row is None or (row[1] is not None and _STATES[row[1]] in ACTIVE):
         return None
+    if row[1] == State.QUEUED.value:
+        return _take_again(db, submit, now, row[2], row[0])
     number = row[0] + 1
     state = State.SUBMITTING.value
     cursor = db.execute(
@@ -428,6 +431,35 @@ def _take(db: Any, submit: NewSubmit, now: float, token: str) -> int | None:
     )
     key: int = cursor.lastrowid
     db.execute("INSERT INTO specs (job_id, spec) VALUES (?, ?)", (key, submit.spec))
+    _intend(db, submit, now, key, number, "")
+    return key
+
+
+def _take_again(db: Any, submit: NewSubmit, now: float, key: int, number: int) -> int:
+    """The same for a job that certainly is in no queue: it may even go to another host."""
+    db.execute(
+        "UPDATE jobs SET platform = ?, host = ?, transport = ?, runner = ?, instance = ?, state = ?, changed = ?,"
+        " detail = '', next_poll = ? WHERE id = ?",
+        (
+            submit.platform,
+            submit.host,
+            submit.transport,
+            submit.runner,
+            submit.instance,
+            State.SUBMITTING.value,
+            now,
+            now + FIRST_LOOK,
+            key,
+        ),
+    )
+    db.execute("UPDATE specs SET spec = ? WHERE job_id = ?", (submit.spec, key))
+    _intend(db, submit, now, key, number, State.QUEUED.value)
+    return key
+
+
+def _intend(db: Any, submit: NewSubmit, now: float, key: int, number: int, old: str) -> None:
+    """The instance shows its new job, and the history the intent."""
+    state = State.SUBMITTING.value
     db.execute(
         "UPDATE instances SET state = ?, detail = '', not_before = NULL, manual = 0, last_submit = ?,"
         f" changed = ?, version = {NEXT_VERSION} WHERE cycle = ? AND task = ?",
@@ -435,8 +467,7 @@ def _take(db: Any, submit: NewSubmit, now: float, token: str) -> int | None:
     )
     subject = job_id(submit.cycle, submit.task, number)
     text = f"to {submit.host} ({submit.runner or 'no runner chosen'})"
-    insert_events(db, [Event(now, subject, "submit", "", state, "", text, "", key)])
-    return key
+    insert_events(db, [Event(now, subject, "submit", old, state, "", text, "", key)])
 
 
 def _update(change: Change, stored: Sequence[Any], now: float) -> tuple[object, ...]:

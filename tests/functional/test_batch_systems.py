@@ -159,7 +159,7 @@ def test_a_submit_command_that_fails_after_the_job_was_taken_is_settled_by_its_t
         pytest.skip("at has no server that could take a job and not say so")
     command = {"slurm": "sbatch", "sge": "qsub"}[runner]
     user.wrap(command, 'echo >>~/submits; "$real" "$@" >/dev/null; echo "error: timed out" >&2; exit 1')
-    user("run", "hpc", "--name", "once", "--", "sh", "-c", "echo ran >>../../../runs; sleep 3", code=None)
+    user("run", "hpc", "--name", "once", "--", "sh", "-c", 'echo ran >>"$JOBMGR_SUITE_DIR/runs"; sleep 3', code=None)
     assert user.row("adhoc", "once")["state"] in ("submit-unknown", "submitted", "running")
     user("wait", "adhoc", "once", "--timeout", "60s")
     assert user.row("adhoc", "once")["state"] == "succeeded"

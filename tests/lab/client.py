@@ -71,5 +71,8 @@ class LabRun(host_side.Host):
             last[:] = [self.look(item)]
             return condition(last[0])
 
-        wait_until(fits, what, seconds)
+        try:
+            wait_until(fits, what, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; last seen: {last}") from error
         return last[0]

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from jobmgr.core.retry import (
     BACKOFF,
-    QUEUE_FULL,
-    QUEUE_LIMIT,
     Ended,
     Policy,
     after_final,
@@ -55,11 +53,6 @@ def test_a_retry_waits_for_the_fence() -> None:
     assert not after_final(Ended(S.SUBMIT_FAILED), Policy(), 0.0).fence_first
 
 
-def test_a_full_queue_is_tried_again_for_as_long_as_it_takes() -> None:
-    following = after_final(Ended(S.SUBMIT_FAILED, reason=QUEUE_LIMIT, submit_tries=9), Policy(), 5.0)
-    assert (following.again, following.at, following.submit_tries) == (True, 5.0 + QUEUE_FULL, 9)
-
-
 def test_a_lost_job_is_never_retried_by_itself() -> None:
     following = after_final(Ended(S.FAILED, lost=True, retry_safe=True), POLICY, 0.0)
     assert (following.again, following.text) == (False, "not retried by itself: it may have run")
@@ -72,7 +65,7 @@ def test_killed_succeeded_and_removed_are_never_retried(state: State) -> None:
 
 @given(st.sampled_from(sorted(FINAL)), st.booleans(), st.integers(0, 3), st.integers(0, 3))
 def test_retries_end(state: State, safe: bool, tries: int, submit_tries: int) -> None:
-    following = after_final(Ended(state, False, "", safe, tries, submit_tries), POLICY, 0.0)
+    following = after_final(Ended(state, False, safe, tries, submit_tries), POLICY, 0.0)
     if following.again:
         assert following.tries <= 2 or state is S.SUBMIT_FAILED
         assert following.submit_tries <= 1

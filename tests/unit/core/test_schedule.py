@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from jobmgr.core.schedule import Intervals, Polled, admit, by_host, entry, next_poll, soonest
+from jobmgr.core.schedule import (
+    QUEUE_FULL,
+    Full,
+    Intervals,
+    Polled,
+    admit,
+    after_send,
+    by_host,
+    entry,
+    next_poll,
+    soonest,
+)
 from jobmgr.core.states import ACTIVE, State
 
 S = State
@@ -81,3 +92,29 @@ def test_a_full_platform_holds_up_only_its_own() -> None:
         ("c1", "c is held"),
         ("a3", "a has 2 jobs (max_submit)"),
     ]
+
+
+def test_a_full_queue_gets_one_job_for_each_that_has_ended() -> None:
+    full = after_send(None, True, 100, 1000.0)
+    assert full is not None
+    assert full.room(100, 1001.0) == 0
+    assert full.room(97, 1001.0) == 3
+    assert after_send(full, False, 100, 1002.0) == full
+
+
+def test_a_full_queue_is_tried_with_one_job_after_a_while_and_then_with_ten_times_as_many() -> None:
+    full = after_send(None, True, 0, 1000.0)
+    assert full is not None
+    later = 1000.0 + QUEUE_FULL
+    assert (full.room(0, later - 1), full.room(0, later)) == (0, 1)
+    rooms, active = list[int](), 0
+    while full is not None:
+        rooms.append(full.room(active, later))
+        active += rooms[-1]
+        full = after_send(full, False, active, later)
+    assert rooms == [1, 10, 100, 1000, 10000]
+    assert after_send(Full(5, later, 1000), True, 7, later) == Full(7, later + QUEUE_FULL, 1)
+
+
+def test_a_queue_that_never_refused_has_no_limit() -> None:
+    assert after_send(None, False, 100_000, 0.0) is None

@@ -11,7 +11,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from jobmgr.core.decide import decide
 from jobmgr.core.evidence import Find, JobView, Look, PollAgain, Resend, Retrieve, Revoke, Verdict
-from jobmgr.core.retry import QUEUE_LIMIT
 from jobmgr.core.settle import SECOND_LOOK, answer
 from jobmgr.core.states import State
 from jobmgr_remote import wire
@@ -70,13 +69,11 @@ def test_a_refused_job_is_submit_failed_and_safe_to_retry(result: str, words: st
     assert verdict.detail
 
 
-def test_a_full_queue_is_said_and_tried_again() -> None:
+def test_a_full_queue_makes_the_job_wait() -> None:
     verdict = answer(SENT, reply(wire.R_LIMIT))
-    assert (verdict.state, verdict.facts.reason, verdict.detail) == (
-        S.SUBMIT_FAILED,
-        QUEUE_LIMIT,
-        "the queue is full",
-    )
+    assert (verdict.state, verdict.detail) == (S.QUEUED, "the queue is full")
+    assert kinds(verdict) == set()
+    assert answer(replace(SENT, kill_intended=True), reply(wire.R_LIMIT)).state is S.KILLED
 
 
 def test_a_revoked_token_cannot_start() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobmgr.core.states import ACTIVE, BEFORE_JOB, FINAL, TRANSITIONS, State, can, may_wait_again
+from jobmgr.core.states import ACTIVE, BEFORE_JOB, FINAL, TRANSITIONS, UNSETTLED, State, can, may_wait_again
 
 S = State
 
@@ -26,7 +26,9 @@ def test_what_never_changes(state: State) -> None:
 
 
 def test_a_job_never_goes_back_to_before_it_was_made() -> None:
-    assert not any(TRANSITIONS[state] & BEFORE_JOB for state in ACTIVE | FINAL)
+    """But a full queue's refusal makes it wait."""
+    for state in ACTIVE | FINAL:
+        assert TRANSITIONS[state] & BEFORE_JOB == ({State.QUEUED} if state in UNSETTLED else set())
     assert not can(S.SUBMITTED, S.SUBMITTING)
     assert not can(S.RUNNING, S.SUBMIT_FAILED)
 
@@ -35,7 +37,7 @@ def test_every_job_state_is_reached_from_submitting() -> None:
     reached, todo = set(), [S.SUBMITTING]
     while todo:
         state = todo.pop()
-        if state not in reached:
+        if state not in reached | BEFORE_JOB:
             reached.add(state)
             todo.extend(TRANSITIONS[state])
     assert reached == ACTIVE | FINAL - {S.REMOVED}
