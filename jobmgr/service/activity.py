@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 
 from jobmgr.service.context import RunContext
 from jobmgr.service.install import private_folders
@@ -22,11 +23,16 @@ def text_of(events: Iterable[Event]) -> str:
 
 
 def _line(event: Event) -> str:
-    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(event.time))
+    when = _utc(int(event.time))
     moved = f"{event.old or '-'} -> {event.new}" if event.old != event.new else event.new
     text = " ".join(event.text.split())
     rule = f" ({event.rule})" if event.rule else ""
     return f"{when} [{event.kind}] {moved}{rule}{f': {text}' if text else ''}\n"
+
+
+@lru_cache(maxsize=64)
+def _utc(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def write(ctx: RunContext, jobs: Iterable[Job]) -> None:

@@ -55,13 +55,15 @@ def poll_item(job: Job, spec: Mapping[str, Any], *, list_files: bool = True) -> 
     return {key: value for key, value in item.items() if value not in ("", [], 0, False)}
 
 
-def poll_items(ctx: RunContext, jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """The items of a poll or kill request for these jobs."""
+def poll_items(ctx: RunContext, jobs: Sequence[Job], *, logs: bool = True) -> list[dict[str, Any]]:
+    """The items of a poll or kill request for these jobs. ``logs``: they are to come home at the end."""
     cache: dict[str, dict[str, Any]] = {}
     items = []
     for job in jobs:
         if job.task not in cache:
-            task = ctx.suite.tasks.get(job.task)
+            task = ctx.shared_task(job.task)
+            if task is not None and task.outputs:  # they may hold the member's parameters
+                task = ctx.suite.tasks[job.task]
             cache[job.task] = {
                 "outputs": list(task.outputs) if task else [],
                 "work_dir": task.work_dir if task else "",
@@ -69,7 +71,8 @@ def poll_items(ctx: RunContext, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         known = cache[job.task]
         own = {"CYCLE": job.cycle, "TASK": job.task}
         work_dir = "/".join(own.get(part, part) for part in known["work_dir"].split("/"))
-        items.append(poll_item(job, {"outputs": known["outputs"], "work_dir": work_dir}))
+        spec = {"outputs": known["outputs"], "work_dir": work_dir}
+        items.append(poll_item(job, spec, list_files=logs or bool(known["outputs"])))
     return items
 
 
@@ -108,7 +111,7 @@ def ask(
             wire.JOBS_POLL,
             ctx.wire_run(platform),
             options,
-            poll_items(ctx, jobs),
+            poll_items(ctx, jobs, logs=platform.retrieve_logs),
             on_record=on_record,
             hold=hold,
         )

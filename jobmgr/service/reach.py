@@ -24,6 +24,8 @@ from jobmgr.platforms.model import Platform
 from jobmgr.service.context import RunContext
 from jobmgr.store.records import Host
 
+CONTACT_AGAIN = 1.0
+"""Seconds after which one more answer of a host is written down again, though nothing else has changed."""
 AUTH_COOL_DOWN = 3600.0
 """Seconds after which a host that refused the login may be tried again without a person (accounts get
 locked).
@@ -111,7 +113,9 @@ def note_contact(ctx: RunContext, platform: str, host: str, hello_time: float, i
         instance=instance,
         clock_offset=hello_time - now,
     )
-    ctx.store.set_host(after)
+    news = replace(after, last_contact=record.last_contact, clock_offset=record.clock_offset) != record
+    if news or now - (record.last_contact or 0.0) >= CONTACT_AGAIN:
+        ctx.store.set_host(after)
     return after
 
 

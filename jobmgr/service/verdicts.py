@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from jobmgr.core.events import Changed
 from jobmgr.core.evidence import Facts, Find, JobView, PollAgain, Resend, Revoke, Verdict
 from jobmgr.core.schedule import Intervals, Polled, next_poll
-from jobmgr.core.states import State
+from jobmgr.core.states import ACTIVE, State
 from jobmgr.platforms.model import BACKGROUND, Platform
 from jobmgr.service.context import RunContext
 from jobmgr.store.records import Change, Job, Message, Retrieval
@@ -168,7 +168,9 @@ def _when(ctx: RunContext, platform: Platform, job: Job, verdict: Verdict, now: 
         return now + min(again)
     if job.revoke:
         return now
-    task = ctx.suite.tasks.get(job.task)
+    if job.state not in ACTIVE:
+        return None
+    task = ctx.shared_task(job.task)
     execution = (
         task.polling_interval if task is not None and task.polling_interval else platform.polling_interval
     )
