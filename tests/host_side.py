@@ -52,6 +52,8 @@ class Host:
         self.python = python
         self.run = wire.Run("$HOME/jobmgr-run", SUITE, str(uuid.uuid4()), "controller", 1, "ada@lap")
         self.run_dir = home / "jobmgr-run" / SUITE
+        self.through: list[str] = []
+        """An argv that starts the host side, in a namespace of its own, say."""
         self.env = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C", "JOBMGR_TEST_HOST": str(home)}
 
     def initialise(self) -> Host:
@@ -63,7 +65,7 @@ class Host:
     def start(self, verb: str, **more: Any) -> subprocess.Popen[bytes]:
         """The process, nothing sent to it yet."""
         return subprocess.Popen(
-            [self.python, "-I", "-S", str(PACKAGE), verb],
+            [*self.through, self.python, "-I", "-S", str(PACKAGE), verb],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
