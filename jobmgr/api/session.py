@@ -17,9 +17,11 @@ from jobmgr.errors import NotFoundError, UsageError
 from jobmgr.service.context import M_SOURCE, RunContext, World
 
 if TYPE_CHECKING:
+    from jobmgr.core.platform_report import PlatformReport
     from jobmgr.core.tasks import SuiteDef
     from jobmgr.platforms.load import Platforms
     from jobmgr.platforms.model import Platform, Shown
+    from jobmgr.service.authorized_key import AuthorizedKey
     from jobmgr.service.recover import Recovered
     from jobmgr.service.runs import Source
     from jobmgr.suite.api_model import Suite
@@ -512,6 +514,32 @@ class Session:
         from jobmgr.service import shared_connection
 
         return shared_connection.logout(self.platform(name), self._config_file)
+
+    def authorized_key(
+        self, name: str, *, poll_only: bool = False, allow_install: bool = False, key: str | None = None
+    ) -> AuthorizedKey:
+        """The line of authorized_keys that binds a key to this platform's run root and to jobmgr.
+
+        ``key``: a key file; default: the first that ssh would offer to the platform. Connects to nothing.
+        Raises UsageError.
+        """
+        from jobmgr.service import authorized_key
+
+        return authorized_key.authorized_key(
+            self.platform(name),
+            self._config_file,
+            poll_only=poll_only,
+            allow_install=allow_install,
+            key_file=None if key is None else str(self._path(key)),
+        )
+
+    def platform_check(self, name: str) -> PlatformReport:
+        """Try all that jobmgr needs of a platform's hosts, by real connections and files; nothing stays there
+        but the host side. Raises PlatformError for a name that nobody knows.
+        """
+        from jobmgr.service import platform_check
+
+        return platform_check.check_platform(self._world(), self.platform(name))
 
     @property
     def _config_file(self) -> str | None:

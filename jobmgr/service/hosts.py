@@ -17,7 +17,7 @@ from jobmgr.transport.remote_call import call as remote_call
 from jobmgr_remote import wire
 
 OnRecord = Callable[[str, Any], None]
-_WITH_RUNNERS = (wire.JOBS_SUBMIT, wire.JOBS_POLL, wire.JOBS_KILL, wire.SCAN)
+_WITH_RUNNERS = (wire.JOBS_SUBMIT, wire.JOBS_POLL, wire.JOBS_KILL, wire.SCAN, wire.CHECK)
 
 
 def faulty(chaos: str, tell: Callable[[str], None] | None = None) -> Callable[[Transport], Transport]:

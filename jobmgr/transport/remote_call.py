@@ -8,7 +8,7 @@ stdin. docs/protocol.md, "Calling", shows it.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -261,6 +261,22 @@ def verb_command(verb: str, settings: RemoteSettings) -> str:
 def install_command(name: str, settings: RemoteSettings) -> str:
     """The command line that takes an archive on its stdin and installs it."""
     return _command(_install_script(name, settings), "install", settings)
+
+
+def restricted_command(settings: RemoteSettings, words: Sequence[str]) -> str:
+    """The command line that ``command=`` of authorized_keys forces: the host side that the host has got, under
+    the limits that ``words`` (options of ``jobmgr-remote restricted``) name.
+
+    Raises RemoteError for a word that not every login shell would take.
+    """
+    for word in words:
+        if any(c in word for c in "'!\\\"\n"):
+            raise RemoteError(f"{word}: cannot stand in a forced command (a quote, backslash or !)")
+    tail = " ".join(["restricted", *(shlex.quote(word) for word in words)])
+    if settings.remote_command:
+        return f"{settings.remote_command} {tail}"
+    script = _start_script(archive_name(), settings).replace('"$1"', '"$@"')
+    return f"/bin/sh -c {_single(script)} jobmgr-remote {tail}"
 
 
 def _command(script: str, verb: str, settings: RemoteSettings) -> str:

@@ -13,6 +13,7 @@ import shlex
 import shutil
 import stat
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from enum import Enum
 from jobmgr.errors import RsyncError
 from jobmgr.transport.base import Transport
 from jobmgr.transport.environment import for_ssh
+from jobmgr_remote import wire
 
 OPTIONS = ("-rt", "--no-links", "--no-devices", "--no-specials", "-s")
 PULLED_MODE = "--chmod=Du=rwx,Fu=rw,go="
@@ -31,7 +33,9 @@ PARTIAL = (23, 24)
 """rsync(1): some files could not be transferred (23), or vanished meanwhile (24)."""
 IDLE_TIMEOUT = 120.0
 END = 600
-BEGINS = "jobmgr-rsync-begins"
+BEGINS = wire.RSYNC_BEGINS
+MAX_NAMES = 128 * 1024
+"""Bytes of paths in one command line of rsync, where the host does not take a list."""
 _BEHIND_THE_MARK = f"""\
 exec 3>&1
 code=$({{ {{ SSH "$@" 4>&-; echo $? >&4; }} |
@@ -141,9 +145,56 @@ def pull(
     limit = () if max_size is None else (f"--max-size={max_size}",)
     if not wanted or _same_directory(transport, remote_dir, local_dir):
         return RsyncResult(0, "", refused)
-    arguments = [*OPTIONS, PULLED_MODE, *limit, *LISTED]
-    code, said = _rsync(transport, arguments, remote_dir, local_dir, timeout, pull=True, names=wanted)
-    return RsyncResult(code, said, refused)
+    arguments = [*OPTIONS, PULLED_MODE, *limit]
+    if transport not in _WANT_PATHS:
+        try:
+            code, said = _rsync(
+                transport, [*arguments, *LISTED], remote_dir, local_dir, timeout, pull=True, names=wanted
+            )
+            return RsyncResult(code, said, refused)
+        except RsyncError as error:
+            if wire.RSYNC_NAMES not in str(error):
+                raise
+            _WANT_PATHS.add(transport)
+    return _pull_paths(transport, arguments, remote_dir, local_dir, wanted, timeout, refused)
+
+
+_WANT_PATHS: weakref.WeakSet[Transport] = weakref.WeakSet()
+"""Hosts where the key is restricted: paths are checked there before rsync starts, so a list that comes later
+is refused."""
+
+
+def _pull_paths(
+    transport: Transport,
+    arguments: Sequence[str],
+    remote_dir: str,
+    local_dir: str,
+    names: Sequence[str],
+    timeout: float,
+    refused: tuple[str, ...],
+) -> RsyncResult:
+    """The same with the names as paths, in as many calls as they need."""
+    worst, said = 0, ""
+    portion: list[str] = []
+    size = 0
+    for name in [*names, None]:
+        if portion and (name is None or size > MAX_NAMES):
+            code, words = _rsync(
+                transport,
+                [*arguments, "-R", "--ignore-missing-args"],
+                remote_dir,
+                local_dir,
+                timeout,
+                pull=True,
+                names=None,
+                paths=portion,
+            )
+            worst, said = max(worst, code), (said + words)[-END:]
+            portion, size = [], 0
+        if name is not None:
+            portion.append(name)
+            size += len(os.fsencode(name)) + len(remote_dir) + len("jobmgr:/./")
+    return RsyncResult(worst, said, refused)
 
 
 def push(
@@ -183,6 +234,7 @@ def _rsync(
     *,
     pull: bool,
     names: Sequence[str] | None,
+    paths: Sequence[str] = (),
 ) -> tuple[int, str]:
     transport.connect()
     shell = transport.rsync_shell()
@@ -191,19 +243,20 @@ def _rsync(
     # The host's own name stands in the script: what rsync makes of "user@host" does not matter.
     there = f"jobmgr:{remote_dir}/" if shell is not None else f"{remote_dir}/"
     here = os.path.abspath(local_dir) + "/"
-    paths = (there, here) if pull else (here, there)
+    sources = [f"{there}./{path}" for path in paths] or [there]
+    ends = (*sources, here) if pull else (here, there)
     options = [*arguments, f"--timeout={max(1, round(timeout))}"]
 
     def once(noisy: bool) -> tuple[int, str]:
         with _shell_script(shell, noisy) as script:
             over = ("-e", script) if script is not None else ()
             mark = (f"--rsync-path=echo {BEGINS}; exec rsync",) if noisy else ()
-            return _run(transport.host, [*options, *over, *mark, "--", *paths], listing)
+            return _run(transport.host, [*options, *over, *mark, "--", *ends], listing)
 
     try:
         return once(noisy=False)
     except RsyncError as error:
-        if shell is None or not _UNCLEAN.search(str(error)):
+        if shell is None or wire.RSYNC_NAMES in str(error) or not _UNCLEAN.search(str(error)):
             raise
     return once(noisy=True)
 

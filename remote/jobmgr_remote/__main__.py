@@ -23,6 +23,10 @@ def main(argv=None):
         from jobmgr_remote import install
 
         return install.main(above)
+    if words[:1] == ["restricted"]:
+        from jobmgr_remote import restricted
+
+        return restricted.main(words[1:], above)
     from jobmgr_remote import session
 
     if len(words) != 1:

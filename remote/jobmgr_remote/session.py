@@ -224,7 +224,7 @@ def mark_use(folder: str) -> None:
         pass
 
 
-def main(verb: str) -> int:
+def main(verb: str, limits: object = None) -> int:
     """``serve`` on this process's own stdin and stdout. A stray print goes to stderr."""
     import signal
 
@@ -234,17 +234,20 @@ def main(verb: str) -> int:
     stdout = os.fdopen(os.dup(1), "wb", 0)
     os.dup2(2, 1)
     try:
-        return serve(verb, os.fdopen(0, "rb", 65536, closefd=False), stdout)
+        return serve(verb, os.fdopen(0, "rb", 65536, closefd=False), stdout, limits)
     finally:
         stdout.close()
 
 
-def serve(verb: str, stdin: object, stdout: object) -> int:
-    """Answer one request. Returns 0, 1 if the call as a whole was refused, 70 if there is a bug."""
+def serve(verb: str, stdin: object, stdout: object, limits: object = None) -> int:
+    """Answer one request. Returns 0, 1 if the call as a whole was refused, 70 if there is a bug.
+
+    ``limits``: restricted.Limits of the key that the caller has, None for an unrestricted one.
+    """
     reply = Reply(stdout)
     code = 0
     try:
-        _serve(verb, stdin, reply)
+        _serve(verb, stdin, reply, limits)
     except Refused as refused:
         reply.error(refused.code, refused.text)
         code = EXIT_REFUSED
@@ -263,7 +266,7 @@ def serve(verb: str, stdin: object, stdout: object) -> int:
     return code
 
 
-def _serve(verb: str, stdin: object, reply: Reply) -> None:
+def _serve(verb: str, stdin: object, reply: Reply, limits: object) -> None:
     if not verb:  # the command line always has one
         raise Refused(wire.E_USAGE, "the verb got lost on the way: does .profile start another shell?")
     if verb not in wire.VERBS:
@@ -276,6 +279,8 @@ def _serve(verb: str, stdin: object, reply: Reply) -> None:
     run = check_run(request.run, verb)
     host = Host(run, stdin)
     host.root = expand_root(run.root, host.home)
+    if limits is not None:
+        request = limited(request, host, limits)
     host.run_dir = host.root + "/" + run.suite
     host.run_state = run_state(host)
     reply.hello(
@@ -299,6 +304,24 @@ def _serve(verb: str, stdin: object, reply: Reply) -> None:
     reply.start_beating()
     module = __import__("jobmgr_remote.commands." + verb.replace("-", "_"), fromlist=["run"])
     module.run(request, reply, host)
+
+
+def limited(request: wire.Request, host: Host, limits: object) -> wire.Request:
+    """The request as a restricted key may make it. Raises Refused for another run root.
+
+    Of a key that may only look, a poll revokes no token, writes no id down and starts nothing.
+    """
+    roots = [expand_root(root, host.home) for root in limits.roots]  # type: ignore[attr-defined]
+    if host.root not in roots:
+        raise Refused(
+            wire.E_POLICY, "this key is restricted to the run root %s (not %s)" % (", ".join(roots), host.root)
+        )
+    if not limits.poll_only:  # type: ignore[attr-defined]
+        return request
+    options = dict(request.options, tend=False)
+    options.pop("max_active", None)
+    items = [dict(item, revoke=False, find=False) for item in request.items]
+    return request._replace(options=options, items=items)
 
 
 def write_syslog(verb: str, host: Host, items: int) -> None:
@@ -415,6 +438,8 @@ def check_item(item: dict) -> dict:
         value = item.get(key) or ""
         if not isinstance(value, str) or len(value) > 4096 or any(c < " " for c in value):
             raise ValueError("%s: not a text: %r" % (key, value))
+    if (item.get("native_id") or "").startswith("-"):  # a queue's command would take it for an option
+        raise ValueError("native_id: not an id: %r" % (item["native_id"],))
     if item.get("work_dir"):
         layout.check_relative(item["work_dir"])
     return item

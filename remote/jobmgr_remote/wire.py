@@ -25,6 +25,10 @@ SERVED = (1,)
 MARK = "@jobmgr "
 NOT_INSTALLED = "@jobmgr-not-installed"
 NO_PYTHON = "@jobmgr-no-python"
+#: Marks where rsync begins behind a login shell that prints something.
+RSYNC_BEGINS = "jobmgr-rsync-begins"
+#: Said on stderr where ``--files-from`` is refused: names are to come as paths.
+RSYNC_NAMES = "jobmgr-rsync-names-as-paths"
 MAX_REQUEST_LINE = 64 * 1024 * 1024
 MAX_REPLY_LINE = 4 * 1024 * 1024
 MAX_DATA = 256 * 1024
@@ -39,7 +43,8 @@ JOBS_POLL = "jobs-poll"
 JOBS_KILL = "jobs-kill"
 CAT_LOG = "cat-log"
 SCAN = "scan"
-VERBS = (REMOTE_INIT, REMOTE_TIDY, JOBS_SUBMIT, JOBS_POLL, JOBS_KILL, CAT_LOG, SCAN)
+CHECK = "check"
+VERBS = (REMOTE_INIT, REMOTE_TIDY, JOBS_SUBMIT, JOBS_POLL, JOBS_KILL, CAT_LOG, SCAN, CHECK)
 
 HELLO, JOB, DATA, NOTE, INIT, BEAT, ERROR, END = (
     "hello", "job", "data", "note", "init", "beat", "error", "end",
