@@ -18,6 +18,7 @@ from jobmgr.core.select import Candidate, select
 from jobmgr.core.states import ACTIVE, BEFORE_JOB, FINAL, State
 from jobmgr.errors import NotFoundError
 from jobmgr.service.context import M_FINISHED, RunContext
+from jobmgr.store import records
 from jobmgr.store.records import Instance, Job, JobLine, job_id
 from jobmgr_remote import wire
 
@@ -283,7 +284,12 @@ def why(ctx: RunContext, text: str) -> Why:
     row = rows(ctx, [f"{cycle}/{task}/{submit:02d}" if submit else f"{cycle}/{task}"])[0]
     if job is None:
         return _why_no_job(ctx, row)
-    lines = [*_status_lines(job), *_history_lines(ctx, job), *_look_lines(ctx, job)]
+    lines = [
+        *_status_lines(job),
+        *_history_lines(ctx, job),
+        *_look_lines(ctx, job),
+        *_not_here_lines(ctx, job),
+    ]
     lines += [
         WhyLine(None, "message", f"{m.severity} {m.text} ({m.time})") for m in ctx.store.messages(job.number)
     ]
@@ -354,6 +360,17 @@ def _look_lines(ctx: RunContext, job: Job) -> list[WhyLine]:
     parts += [f"spool {evidence.spool}"] if evidence.spool != wire.S_NONE else []
     parts += [f"claim {evidence.claim}"]
     return [WhyLine(when, "look", "; ".join(parts))]
+
+
+def _not_here_lines(ctx: RunContext, job: Job) -> list[WhyLine]:
+    """The files that did not come home, and why; those that are still to come."""
+    lines = []
+    for entry in ctx.store.retrievals(records.RETRIEVAL_STATES, number=job.number):
+        if entry.state == records.PENDING:
+            lines.append(WhyLine(None, "retrieve", f"{entry.path} is to come; {entry.error}".rstrip("; ")))
+        elif entry.state != records.DONE:
+            lines.append(WhyLine(None, "retrieve", f"{entry.path} was left out: {entry.error}"))
+    return lines
 
 
 def _queue_words(queue: Any) -> str:

@@ -93,8 +93,19 @@ def hold_run(ctx: RunContext, held: bool) -> None:
 def hold_tasks(ctx: RunContext, keys: Sequence[Key], held: bool) -> list[Key]:
     """Hold or release tasks; returns those that it concerned."""
     text = "held by a person" if held else "released by a person"
-    made = ctx.store.set_instances([InstanceChange(*key, hold=held, text=text) for key in keys], ctx.now())
+    states = {i.key: i.state for i in ctx.store.instances(keys=keys)}
+    changes = [
+        InstanceChange(*key, state=_held_state(states.get(key), held), hold=held, text=text) for key in keys
+    ]
+    made = ctx.store.set_instances(changes, ctx.now())
     return [key for key in keys if key in made]
+
+
+def _held_state(state: State | None, held: bool) -> State | None:
+    """The state that a task changes to as it is held or released; None: it keeps the one that it has."""
+    if held:
+        return State.HELD if state in BEFORE_JOB else None
+    return State.WAITING if state is State.HELD else None
 
 
 def remove(ctx: RunContext, keys: Sequence[Key]) -> list[Key]:

@@ -57,8 +57,7 @@ def test_a_run_that_was_taken_over_is_refused_to_its_old_controller(user: Shell)
     heir("recover", "mixed", "--from", "wizard")
     assert heir.states("mixed") == STATES
 
-    for words in (["kill", "mixed", "1/gate"], ["clean", "mixed", "--yes", "--remote"],
-                  ["submit", "mixed", "1/good"], ["retry", "mixed", "1/bad"]):  # fmt: skip
+    for words in (["kill", "mixed", "1/gate"], ["submit", "mixed", "1/good"], ["retry", "mixed", "1/bad"]):  # fmt: skip
         refused = user.done(*words)
         assert "taken over by" in refused.stdout + refused.stderr, (words, refused)
         assert refused.returncode == 7, (words, refused)
