@@ -47,7 +47,7 @@ def me(request: pytest.FixtureRequest) -> Iterator[Shell]:
         "oldbash": {"path_without": ([], {"bash": OLD_BASH})},
         "norsync": {"path_without": (["rsync"], {})},
     }  # fmt: skip
-    common = {"transport": request.param, "connect_timeout": "2s"}
+    common = {"transport": request.param, "connect_timeout": "2s", "polling_interval": "1s"}
     with hosts_like(kinds, **common) as shell, refusing_port() as refusing, silent_port() as silent:
         hosts = shell.hosts
         Path(hosts["unknown"].known_hosts_path).write_text("")
