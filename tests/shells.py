@@ -128,8 +128,9 @@ class Shell:
         return [json.loads(line) for line in self("--json", *words, code=code).splitlines()]
 
     def states(self, run: str, *words: str) -> dict[str, str]:
-        """ID -> state, as ``status`` has it."""
-        return {r["id"]: r["state"] for r in self.records("status", run, *words) if r["type"] == "job"}
+        """ID -> state, as ``status`` has it; nothing while there is no such run or job."""
+        found = self.records("status", run, *words, code=None)
+        return {r["id"]: r["state"] for r in found if r["type"] == "job"}
 
     # --- files -------------------------------------------------------------------------------------
 
@@ -215,8 +216,7 @@ def prepare(shell: Shell, **platform: str) -> None:
     path = json.dumps(f"{shell.home}/bin:$PATH")
     text = "".join(f"  {name}:\n    hosts: [{name}]\n{own}" for name in shell.hosts)
     shell.platforms(
-        f"platforms:\n{text}  localhost:\n    runner: background\n"
-        f"    environment:\n      PATH: {path}\n"
+        f"platforms:\n{text}  localhost:\n    runner: background\n    environment:\n      PATH: {path}\n"
     )
 
 

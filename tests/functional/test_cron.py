@@ -50,7 +50,9 @@ def cron(user: Shell) -> Iterator[list[str]]:
 @pytest.mark.skipif(shutil.which("cron", path="/usr/sbin:/usr/bin") is None, reason="no cron daemon here")
 def test_cron_brings_a_run_to_its_end(user: Shell, cron: list[str]) -> None:
     def crontab(*words: str, stdin: str = "") -> str:
-        done = subprocess.run([*cron, "crontab", *words], input=stdin, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [*cron, "crontab", *words], input=stdin, capture_output=True, text=True, check=True
+        )
         return done.stdout
 
     def jobmgr(*words: str) -> str:
@@ -63,7 +65,7 @@ def test_cron_brings_a_run_to_its_end(user: Shell, cron: list[str]) -> None:
         return done.stdout
 
     # What a user has there stays: cron's environment is what these lines say and no more.
-    own = f"# mine, at 100%\nHOME={user.home}\nPYTHONPATH={user.environment['PYTHONPATH']}\nMAILTO=\"\"\n"
+    own = f'# mine, at 100%\nHOME={user.home}\nPYTHONPATH={user.environment["PYTHONPATH"]}\nMAILTO=""\n'
     crontab("-", stdin=own)
     assert jobmgr("cron", "show").startswith("not installed")
     jobmgr("cron", "install")

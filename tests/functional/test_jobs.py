@@ -149,8 +149,7 @@ def narrow() -> Iterator[Shell]:
 def test_max_active_jobs_run_one_after_the_other(narrow: Shell) -> None:
     script = 'echo in >> "$JOBMGR_SHARE_DIR/order"; sleep 0.2; echo out >> "$JOBMGR_SHARE_DIR/order"'
     path = narrow.suite(
-        "narrow",
-        f"tasks: {{s: {{platform: wizard, parameters: {{m: 1..4}}, script: '{script}'}}}}\n"
+        "narrow", f"tasks: {{s: {{platform: wizard, parameters: {{m: 1..4}}, script: '{script}'}}}}\n"
     )
     narrow("play", path)
     assert (narrow.remote_root / "narrow/share/order").read_text().split() == ["in", "out"] * 4
@@ -180,7 +179,9 @@ def test_inputs_go_along_and_outputs_come_to_where_they_are_wanted(ssh_user: She
     folder.mkdir()
     (folder / "more").write_text("and back\n")
     script = ssh_user.home / "go.sh"
-    script.write_text('#!/bin/sh\ncat in.txt "data dir/more" > a.out\nmkdir sub; cp a.out sub/b.out; echo "$1 $X"\n')
+    script.write_text(
+        '#!/bin/sh\ncat in.txt "data dir/more" > a.out\nmkdir sub; cp a.out sub/b.out; echo "$1 $X"\n'
+    )
     script.chmod(0o755)
     ssh_user("run", "wizard", "-i", "in.txt", "-i", "data dir", "-o", "*.out", "-o", "sub/*.out", "--to", "results",
              "--env", "X=it's set", "--wait", "--", "./go.sh", "a b")  # fmt: skip
@@ -205,8 +206,7 @@ def test_run_wait_is_125_when_nobody_can_tell(user: Shell) -> None:
 
 def test_a_host_that_sees_the_same_run_root_is_recognised(user: Shell) -> None:
     user.platforms(
-        "platforms:\n  wizard:\n    hosts: [wizard]\n    runner: background\n"
-        f"    run_root: {user.run_root}\n"
+        f"platforms:\n  wizard:\n    hosts: [wizard]\n    runner: background\n    run_root: {user.run_root}\n"
     )
     folder = user.suite(
         "same", "tasks: {a: {platform: wizard, script: 'echo out; touch x.txt', outputs: '*.txt'}}\n",

@@ -69,9 +69,7 @@ def test_suitex_plays_to_its_end_as_the_document_tells(ssh_user: Shell) -> None:
 
     # The trees: the same names on both sides; extras are under .service alone.
     away = tree(ssh_user.remote_root / "suitex")
-    assert away == documented(
-        "remote-a", "remote-b", files=("work/1/remote-a/xxx", "work/1/remote-b/xxx")
-    )
+    assert away == documented("remote-a", "remote-b", files=("work/1/remote-a/xxx", "work/1/remote-b/xxx"))
     here = {path: kind for path, kind in tree(ssh_user.run_root / "suitex").items()
             if not path.endswith("job-activity.log")}  # fmt: skip
     assert here == documented("delayer", "master", "remote-a", "remote-b")

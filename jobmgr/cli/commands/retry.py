@@ -6,6 +6,8 @@ import argparse
 
 from jobmgr.cli import arguments, told
 from jobmgr.cli.context import Context, exit_after
+from jobmgr.core.states import State
+from jobmgr.views import text
 
 EPILOG = """\
 examples:
@@ -26,5 +28,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, context: Context) -> int:
     with context.session() as session:
         asked = session.open(arguments.name_only(args.suite))
-        told.names(asked.name, asked.retry(args.ids), "submitted again", "nothing to retry", context)
-    return exit_after(asked.turned, failed=False)
+        ids = asked.retry(args.ids)
+        rows = {row.id: row for row in asked.rows(ids)} if ids else {}
+    failed = [row for row in rows.values() if row.state is State.SUBMIT_FAILED]
+    names = [name for name in ids if name not in rows or rows[name] not in failed]
+    if names or not failed:
+        told.names(asked.name, names, "submitted again", "nothing to retry", context)
+    context.complain(
+        *(text.one_line(f"{asked.name} {row.id}  submit-failed: {row.detail}") for row in failed[: told.FEW]),
+        *([f"… {len(failed) - told.FEW} more"] if len(failed) > told.FEW else []),
+    )
+    return exit_after(asked.turned, failed=bool(failed))
