@@ -64,7 +64,7 @@ def abilities(host: Host) -> dict:
     found.update(
         home=host.home, python="%d.%d.%d" % sys.version_info[:3], lingers=machine.lingers(host.user),
         user=host.user, home_id=home_id(host.home), home_free_bytes=free_bytes(host.home), quota=quota(),
-        rsync=first_line(["rsync", "--version"]),
+        rsync=rsync_version(),
         policy={
             "min_polling_interval": conf.min_polling_interval, "max_wait": conf.max_wait,
             "deny_runners": list(conf.deny_runners), "syslog": conf.syslog,
@@ -98,11 +98,15 @@ def quota() -> str:
     return "\n".join(row.strip() for row in done.out.splitlines()[2:8])[:1000]
 
 
-def first_line(argv: "list[str]") -> str:
-    """The first line that a program says of itself; "" if it is not there."""
-    if not proc.find_program(argv[0]):
-        return ""
-    done = proc.run(argv, ASK_TIMEOUT)
+def rsync_version() -> str:
+    """Its first line; "" if it is not on PATH, which is where the controller's call looks for it."""
+    import shutil
+
+    return first_line(proc.run(["rsync", "--version"], ASK_TIMEOUT)) if shutil.which("rsync") else ""
+
+
+def first_line(done: proc.Done) -> str:
+    """The first line that a program said."""
     rows = [row.strip() for row in (done.out + "\n" + done.err).splitlines() if row.strip()]
     return (rows or ["?"])[0][:200]
 
@@ -221,8 +225,7 @@ def version_of(runner: object) -> str:
     if not proc.find_program(argv[0]):
         return ""
     done = proc.run(argv, ASK_TIMEOUT)
-    rows = [row.strip() for row in (done.out + "\n" + done.err).splitlines() if row.strip()]
-    line = (rows or [argv[0]])[0][:200]
+    line = first_line(done)
     says = _SAYS.get(runner.NAME)  # type: ignore[attr-defined]
     if says and not any(word in (line + " ").lower() for word in says):
         return ""
