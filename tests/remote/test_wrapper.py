@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import resource
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -407,6 +409,41 @@ def test_a_signal_is_named_and_passed_on_at_once(make_job: MakeJob, name: str, g
         assert job.err == ""
         assert job.out == f"err SIGNAL/{name}\n"
         assert with_token(job.token) == []
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["wrapper", "tree"])
+def test_a_signal_in_the_first_moments_is_neither_lost_nor_waited_for(make_job: MakeJob, whole: bool) -> None:
+    """Batch systems signal every process of a job, also one that begins just then: before the claim, while the
+    subshell is forked, while it ends.
+    """
+    began = 0
+    for at in range(40):
+        job = make_job("sleep 1000", job=f"1/t{at}/01", runner="slurm", grace=25)
+        child = job.start({"SLURM_JOB_ID": "7"})
+        try:
+            time.sleep(at * 0.002)
+            for pid in session_of(child.pid) if whole else [child.pid]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            child.wait(20)  # less than the grace: nobody was overheard
+            claimed = (job.token_dir / layout.CLAIM).exists()
+            assert job.exit == ("SIGNAL/TERM" if claimed else None)
+            assert with_token(job.token) == []
+        finally:
+            job.kill(child)
+        began += claimed
+    assert began
+
+
+def session_of(leader: int) -> list[int]:
+    """The processes of a session."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if fields[3] == str(leader):
+                found.append(int(folder.name))
+    return found
 
 
 def test_a_vacation_signal_is_recorded_as_such(make_job: MakeJob) -> None:

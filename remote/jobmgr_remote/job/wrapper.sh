@@ -31,6 +31,7 @@ jobmgr_run_dir=$JOBMGR_SUITE_DIR
 jobmgr_log_dir=$JOBMGR_LOG_DIR
 jobmgr_pid=$$
 jobmgr_child=
+jobmgr_early=
 jobmgr_traps=0
 jobmgr_cause=
 jobmgr_soft=
@@ -255,6 +256,7 @@ jobmgr_find() {
 
 # Send signal $1 to every process of the job.
 jobmgr_forward() {
+    [[ $1 == KILL ]] || jobmgr_await_child || :
     jobmgr_find
     ((${#jobmgr_found[@]})) || return 0
     kill -s "$1" -- "${jobmgr_found[@]}" 2> /dev/null
@@ -288,6 +290,18 @@ jobmgr_is_being_killed() {
     [[ -z $jobmgr_restartable && -e $jobmgr_run_dir/.service/jobs/$jobmgr_token/killed ]]
 }
 
+# Wait until the child runs its own part. For some milliseconds after the fork it still has the handlers of this
+# shell, and a signal that comes then is forgotten. Its first step leads it out of the root directory; a script that
+# goes back there is waited for in vain, but no longer than its first seconds. Fails if there was nothing to wait for.
+jobmgr_await_child() {
+    local deadline=$((SECONDS + 2)) young=
+    [[ -n $jobmgr_child ]] && ((SECONDS <= jobmgr_forked + 2)) || return 1
+    while [[ /proc/$jobmgr_child/cwd -ef / ]] && ((SECONDS < deadline)); do
+        young=1
+    done
+    [[ -n $young ]]
+}
+
 # Handler of every trapped signal: pass it on, remember why the job ends, and see to it that it does end.
 jobmgr_on_signal() {
     jobmgr_traps=$((jobmgr_traps + 1))
@@ -308,6 +322,7 @@ jobmgr_on_signal() {
         jobmgr_forward "$1"
     elif jobmgr_is_being_killed; then
         jobmgr_cause=${jobmgr_cause:-SIGNAL/$1}
+        ! jobmgr_await_child || kill -s TERM "$jobmgr_child" 2> /dev/null
     else
         jobmgr_cause=${jobmgr_cause:-SIGNAL/$1}
         [[ $jobmgr_timer == grace ]] || jobmgr_start_timer "$jobmgr_grace" grace
@@ -335,6 +350,9 @@ jobmgr_wait() {
         # 127 after an answer: the answer was the child's, and bash has forgotten it.
         [[ $code == 127 && -n $jobmgr_code ]] || jobmgr_code=$code
         ((before == jobmgr_traps)) && break
+        # A child that ends in the very moment of a signal is reaped, and bash may forget to take note: it would wait
+        # for it for ever. How it ended is lost then, but for the signal.
+        [[ ! -e /proc/$jobmgr_child && $'\n'$(jobs -pr)$'\n' == *$'\n'"$jobmgr_child"$'\n'* ]] && break
     done
 }
 
@@ -448,6 +466,11 @@ jobmgr_on_exit() {
 
 # --- the job ---------------------------------------------------------------------------------------------------------
 
+# What comes before the job is claimed is remembered: until then this may be a copy, with no right to anything.
+for jobmgr_name in "${jobmgr_signals[@]}"; do
+    # shellcheck disable=SC2064 # the name of now is meant
+    trap "jobmgr_early=\${jobmgr_early:-$jobmgr_name}" "$jobmgr_name"
+done
 jobmgr_identify
 jobmgr_claim
 for jobmgr_name in "${jobmgr_signals[@]}"; do
@@ -458,20 +481,23 @@ trap jobmgr_on_exit EXIT
 export JOBMGR_HOSTNAME=$jobmgr_hostname JOBMGR_ATTEMPT=$jobmgr_attempt
 [[ -z $jobmgr_index ]] || export JOBMGR_INDEX=$jobmgr_index
 jobmgr_open_status
+[[ -z $jobmgr_early ]] || jobmgr_on_signal "$jobmgr_early"
 cd /
 if [[ ! -d $JOBMGR_WORK_DIR ]]; then
     (umask 077 && mkdir -p -- "$JOBMGR_WORK_DIR")
 fi
-if [[ ! -d $JOBMGR_WORK_DIR || ! -x $JOBMGR_WORK_DIR ]]; then
+if [[ -z $jobmgr_cause && ( ! -d $JOBMGR_WORK_DIR || ! -x $JOBMGR_WORK_DIR ) ]]; then
     jobmgr_close_status "ABORTED/cannot use the work directory"
     exit 73
 fi
-[[ -z $jobmgr_time_limit ]] || jobmgr_start_timer "$jobmgr_time_limit" limit
+[[ -z $jobmgr_time_limit || -n $jobmgr_cause ]] || jobmgr_start_timer "$jobmgr_time_limit" limit
 
 # A process group of its own (-m) gives the subshell default signals: without it bash would have it ignore INT and
 # QUIT, for good. The scripts are evaluated outside of any function, so that they mean what they mean in a file.
+jobmgr_forked=$SECONDS
 set -m
 (
+    [[ -z $jobmgr_cause ]] || exit
     jobmgr_enter
     # No -e and -u for these: what is sourced there (profiles, module systems) is seldom written for it.
     eval "$jobmgr_platform_init"
@@ -505,6 +531,7 @@ fi
 if [[ -n $jobmgr_extra ]]; then
     export JOBMGR_EXIT=$jobmgr_record
     [[ -z $jobmgr_time_limit ]] || jobmgr_start_timer "$jobmgr_time_limit" limit
+    jobmgr_forked=$SECONDS
     set -m
     (
         jobmgr_enter
