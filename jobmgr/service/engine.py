@@ -111,6 +111,7 @@ class Engine:
         self._watched: dict[Key, int] = {}
         self._unwatched = True
         self._watches_made = 0
+        self._watch_again: dict[Place, float] = {}
         self._retrieve_at: dict[Place, float] = {}
         self._plans: dict[str, Plan] = {}
         self._use_plans = plans
@@ -277,15 +278,20 @@ class Engine:
             if len(there) >= WATCHES:
                 for watch in there:
                     watch.hold.release()
-            elif blocked(self.ctx.store.host(*place), self.ctx.now()):
+            elif blocked(self.ctx.store.host(*place), self.ctx.now()) or self._rests(place):
                 self._unwatched = True
             else:
                 self._watch_place(place, platform, jobs)
+
+    def _rests(self, place: Place) -> bool:
+        """Whether a host has ended a long poll so early that it is not to be asked for another one yet."""
+        return self._watch_again.get(place, 0.0) > self.ctx.now()
 
     def _watch_place(self, place: Place, platform: Platform, jobs: list[Job]) -> None:
         self._watches_made += 1
         key = ("watch", *place, str(self._watches_made))
         watch = _Watch(place, Hold(), {job.id: job for job in jobs})
+        began = self.ctx.now()
 
         def on_evidence(hello: wire.Hello, evidence: wire.Evidence) -> None:
             self._inbox.put(_News(key, hello, evidence))
@@ -301,8 +307,10 @@ class Engine:
             for job in watch.jobs.values():
                 self._watched.pop(job.key, None)
             self._unwatched = True
+            left = self._fresh([job for job in watch.jobs.values() if job.state in ACTIVE])
+            if left and not watch.hold.released:  # the site allows short waits only (host.conf), say
+                self._watch_again[place] = began + platform.min_polling_interval
             if answer.error is not None:
-                left = self._fresh([job for job in watch.jobs.values() if job.state in ACTIVE])
                 poll.conclude(
                     self.ctx, platform, place[1], left, poll.Answer(error=answer.error), all_asked=True
                 )

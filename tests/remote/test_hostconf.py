@@ -110,6 +110,35 @@ def test_a_long_poll_looks_as_seldom_as_the_site_demands(
     assert pauses == [77.0, 77.0, 77.0]
 
 
+def test_news_make_the_looks_no_more_frequent(
+    site: tuple[Host, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, conf = site
+    conf.write_text("min_polling_interval = 77")
+    jobs = [host.job(task="a"), host.job(task="b")]
+    looks: list[set[int]] = [{0}, {1}]
+    pauses: list[float] = []
+    monkeypatch.setattr(
+        session.Host, "stdin_ended", lambda self, timeout=0.0: pauses.append(timeout) or len(pauses) > 1
+    )
+    monkeypatch.setattr(jobs_poll.Watch, "_look", lambda self, slow: looks.pop(0))
+    serve(host, wire.JOBS_POLL, jobs, wait=3000, stream=True)
+    assert pauses == [77.0, 77.0]
+    assert looks == []
+
+
+def test_the_end_of_the_time_brings_no_look_of_its_own(
+    site: tuple[Host, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, conf = site
+    conf.write_text("min_polling_interval = 77")
+    looks: list[bool] = []
+    monkeypatch.setattr(session.Host, "stdin_ended", lambda self, timeout=0.0: False)
+    monkeypatch.setattr(jobs_poll.Watch, "_look", lambda self, slow: looks.append(slow) or set())
+    serve(host, wire.JOBS_POLL, [host.job()], wait=5)
+    assert looks == [True]
+
+
 def test_calls_are_told_to_the_system_log(site: tuple[Host, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     host, conf = site
     conf.write_text("syslog = on")

@@ -140,7 +140,7 @@ class Watch(object):
             Watched(item, host.path(layout.job_file(item["job"], layout.STATUS_FILE))) for item in items
         ]
         self._slowest = host.conf.min_polling_interval  # type: ignore[attr-defined]
-        self._pause = FIRST_PAUSE
+        self._pause = max(self._slowest, FIRST_PAUSE)
         self._slow_at = 0.0
         #: Whether what jobs-submit itself has written is news.
         self._header_is_seen = False
@@ -166,15 +166,16 @@ class Watch(object):
             changed = self._changes(deadline, at_once=False) if self.jobs and not self.reply.closed else []
 
     def _changes(self, deadline: float, at_once: bool) -> "list[Watched]":
-        self._pause = FIRST_PAUSE
+        self._pause = max(self._slowest, FIRST_PAUSE)
         changed = self._timed_look(slow=True) if at_once else set()
         while not changed:
             now = time.monotonic()
-            if now >= deadline or self.host.stdin_ended(min(self._pause, deadline - now)):
+            rest = min(self._pause, deadline - now)
+            if now >= deadline or self.host.stdin_ended(rest) or rest < self._slowest:
                 return []
             self.reply.progress()
             changed = self._timed_look(slow=time.monotonic() >= self._slow_at)
-        if len(self.jobs) > len(changed):
+        if len(self.jobs) > len(changed) and self._slowest <= LINGER:
             time.sleep(min(LINGER, LINGER_PER_JOB * len(self.jobs)))
             changed = changed | self._look(slow=False)
         return [self.jobs[at] for at in sorted(changed)]
