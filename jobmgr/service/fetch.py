@@ -13,7 +13,10 @@ from jobmgr.service import loop, retrieve
 from jobmgr.service.context import RunContext
 from jobmgr.service.reach import needs_person
 from jobmgr.store import records
-from jobmgr.store.records import Job
+from jobmgr.store.records import Job, Retrieval
+
+FEW = 20
+"""Up to so many jobs are asked for one by one; for more, all files of the run are gone through once."""
 
 
 @dataclass(slots=True)
@@ -31,11 +34,8 @@ class Fetched:
 def fetch(ctx: RunContext, jobs: Sequence[Job], to: Path | None) -> Fetched:
     """Bring home what there is of these jobs. Never raises for a host."""
     fetched = Fetched()
-    unlisted = [
-        job
-        for job in jobs
-        if job.state in ACTIVE or not ctx.store.retrievals(records.RETRIEVAL_STATES, number=job.number)
-    ]
+    listed = {entry.number for entry in _entries(ctx, jobs, records.RETRIEVAL_STATES)}
+    unlisted = [job for job in jobs if job.state in ACTIVE or job.number not in listed]
     if unlisted:
         turned = loop.look(ctx, unlisted)
         fetched.outcome += turned.totals.retrieved
@@ -65,6 +65,14 @@ def fetch(ctx: RunContext, jobs: Sequence[Job], to: Path | None) -> Fetched:
     return fetched
 
 
+def _entries(ctx: RunContext, jobs: Sequence[Job], states: Sequence[str]) -> list[Retrieval]:
+    """The retrievals of these jobs in these states."""
+    if len(jobs) <= FEW:
+        return [entry for job in jobs for entry in ctx.store.retrievals(states, number=job.number)]
+    wanted = {job.number for job in jobs}
+    return [entry for entry in ctx.store.retrievals(states) if entry.number in wanted]
+
+
 def _from_host(ctx: RunContext, place: tuple[str, str], jobs: list[Job]) -> retrieve.Outcome | JobmgrError:
     platform = ctx.world.platform(place[0])
     record = ctx.store.host(*place)
@@ -73,12 +81,7 @@ def _from_host(ctx: RunContext, place: tuple[str, str], jobs: list[Job]) -> retr
         running = [job for job in jobs if job.state in ACTIVE]
         if running:
             outcome += retrieve.fetch_running(ctx, platform, record, running)
-        pending = [
-            entry
-            for job in jobs
-            if job.state in FINAL
-            for entry in ctx.store.retrievals((records.PENDING,), number=job.number)
-        ]
+        pending = _entries(ctx, [job for job in jobs if job.state in FINAL], (records.PENDING,))
         if pending:
             outcome += retrieve.retrieve_host(ctx, platform, record, pending)
     except JobmgrError as error:

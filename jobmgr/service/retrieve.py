@@ -73,7 +73,8 @@ def retrieve_host(ctx: RunContext, platform: Platform, host: Host, pending: Sequ
     )
     refused = set(result.refused)
     now = ctx.now()
-    after = [_judge(ctx.run_dir, entry, platform, refused, result.stderr, now) for entry in pending]
+    here = rsync.Inside(str(ctx.run_dir))
+    after = [_judge(here, entry, platform, refused, result.stderr, now) for entry in pending]
     ctx.store.put_retrievals(after)
     point_latest(ctx.run_dir, (entry.path for entry in after if entry.state == records.DONE))
     outcome = Outcome(
@@ -113,7 +114,7 @@ def _too_large(entry: Retrieval, platform: Platform) -> bool:
 
 
 def _judge(
-    run_dir: Path, entry: Retrieval, platform: Platform, refused: set[str], stderr: str, now: float
+    here: rsync.Inside, entry: Retrieval, platform: Platform, refused: set[str], stderr: str, now: float
 ) -> Retrieval:
     if entry.path in refused:
         return replace(entry, state=records.FAILED, error="refused: its path leads out of the run directory")
@@ -131,11 +132,11 @@ def _judge(
             state=records.TOO_LARGE,
             error=f"{entry.size} bytes, more than retrieve_max_size ({platform.retrieve_max_size})",
         )
-    arrived = rsync.arrival(rsync.Listed(entry.path, entry.size), str(run_dir))
+    arrived = rsync.arrival(rsync.Listed(entry.path, entry.size), here)
     if arrived is rsync.Arrival.ARRIVED:
         return replace(entry, state=records.DONE, error="")
     tries = entry.tries + 1
-    if tries >= VANISHED_AFTER and not (run_dir / entry.path).exists() and entry.path not in stderr:
+    if tries >= VANISHED_AFTER and not os.path.exists(os.path.join(here.local_dir, entry.path)) and entry.path not in stderr:
         return replace(entry, state=records.VANISHED, tries=tries, error="no longer there")
     return replace(entry, tries=tries, not_before=now + backoff(tries), error=_about(entry.path, stderr))
 

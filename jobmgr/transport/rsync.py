@@ -81,13 +81,14 @@ class Arrival(Enum):
     IS_A_LINK = "is-a-link"
 
 
-def arrival(listed: Listed, local_dir: str, max_size: int | None = None) -> Arrival:
+def arrival(listed: Listed, local_dir: str | Inside, max_size: int | None = None) -> Arrival:
     """Compare one listed file with what is here now (looks at the file, follows no link)."""
+    inside = Inside(local_dir) if isinstance(local_dir, str) else local_dir
     if listed.kind != "file":
         return Arrival.IS_A_LINK if listed.kind == "link" else Arrival.ARRIVED
-    if is_inside(local_dir, listed.path):
+    if listed.path in inside:
         try:
-            found = os.lstat(os.path.join(local_dir, listed.path))
+            found = os.lstat(os.path.join(inside.local_dir, listed.path))
         except OSError:
             pass
         else:
@@ -112,16 +113,30 @@ def is_safe_name(path: str) -> bool:
     return "\0" not in path and all(part not in ("", "..") for part in parts)
 
 
+class Inside:
+    """``path in Inside(local_dir)``: would it lie inside, with no symbolic link among the directories on the
+    way? Each directory is looked at once in the life of this object.
+    """
+
+    def __init__(self, local_dir: str) -> None:
+        self.local_dir = local_dir
+        self._folders = {"": True}
+
+    def __contains__(self, path: str) -> bool:
+        return is_safe_name(path) and self._is_real(path.rpartition("/")[0])
+
+    def _is_real(self, folder: str) -> bool:
+        known = self._folders.get(folder)
+        if known is None:
+            known = self._is_real(folder.rpartition("/")[0])
+            known = known and not os.path.islink(os.path.join(self.local_dir, folder))
+            self._folders[folder] = known
+        return known
+
+
 def is_inside(local_dir: str, path: str) -> bool:
     """Would ``path`` lie inside ``local_dir``, with no symbolic link among the directories on the way?"""
-    if not is_safe_name(path):
-        return False
-    here = local_dir
-    for part in path.split("/")[:-1]:
-        here = os.path.join(here, part)
-        if os.path.islink(here):
-            return False
-    return True
+    return path in Inside(local_dir)
 
 
 def pull(
@@ -140,8 +155,9 @@ def pull(
     out of it, or through a link in it, are refused. Raises ConnectError as connecting does, RsyncError.
     """
     os.makedirs(local_dir, mode=0o700, exist_ok=True)
-    wanted = [path for path in files if is_inside(local_dir, path)]
-    refused = tuple(path for path in files if not is_inside(local_dir, path))
+    inside = Inside(local_dir)
+    wanted = [path for path in files if path in inside]
+    refused = tuple(path for path in files if path not in inside)
     limit = () if max_size is None else (f"--max-size={max_size}",)
     if not wanted or _same_directory(transport, remote_dir, local_dir):
         return RsyncResult(0, "", refused)
