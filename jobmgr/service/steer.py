@@ -10,6 +10,7 @@ from jobmgr.errors import RefusedError
 from jobmgr.service.context import M_FINISHED, M_HELD, RunContext
 from jobmgr.service.engine import Engine, Totals
 from jobmgr.service.kill import kill_jobs
+from jobmgr.service.submit import DEFINITION_LOST
 from jobmgr.store.records import InstanceChange, job_id
 
 Key = tuple[str, str]
@@ -34,6 +35,11 @@ def submit_now(ctx: RunContext, keys: Sequence[Key]) -> Started:
     if active:
         raise RefusedError(
             f"{', '.join(active[:5])}: a job is active already; kill it first, or wait for its end"
+        )
+    lost = [i.id for i in instances.values() if not _has_script(ctx, i.task)]
+    if lost:
+        raise RefusedError(
+            f"{', '.join(lost[:5])}: {DEFINITION_LOST}; submit the suite again by its path, or the command anew"
         )
     before = {key: instance.last_submit for key, instance in instances.items()}
     again = [key for key, instance in instances.items() if instance.state not in BEFORE_JOB]
@@ -63,6 +69,11 @@ def submit_now(ctx: RunContext, keys: Sequence[Key]) -> Started:
         for key in keys
     ]
     return Started(ids, engine.totals)
+
+
+def _has_script(ctx: RunContext, name: str) -> bool:
+    task = ctx.task(name)
+    return bool(task.script or task.script_file)
 
 
 def retry(ctx: RunContext, keys: Sequence[Key]) -> Started:

@@ -42,6 +42,8 @@ from jobmgr_remote import wire
 Key = tuple[str, str]
 """Cycle and task."""
 
+DEFINITION_LOST = "what it runs is not known any more: its definition was lost with the store"
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -138,10 +140,13 @@ def send(ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job]) ->
     if not jobs:
         return Sent(host=host)
     specs = ctx.store.specs([job.number for job in jobs])
-    items = [{"job": job.id, "token": job.token, **json.loads(specs[job.number])} for job in jobs]
+    items = [{"job": job.id, "token": job.token, **json.loads(specs.get(job.number, "{}"))} for job in jobs]
     answers: dict[str, wire.Submitted] = {}
     error: JobmgrError | None = None
+    items = _with_scripts(items, answers)
     try:
+        if not items:
+            return _store_answers(ctx, platform, host, jobs, answers, None)
         hello = _call(ctx, platform, host, items, answers)
         note_contact(ctx, platform.name, host, hello.time, hello.instance)
     except RefusedError as failed:  # the host declined the whole call
@@ -151,6 +156,30 @@ def send(ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job]) ->
     except TransportError as failed:
         note_trouble(ctx, platform.name, host, failed)
         error = failed
+    return _store_answers(ctx, platform, host, jobs, answers, error)
+
+
+def _with_scripts(
+    items: list[dict[str, Any]], answers: dict[str, wire.Submitted]
+) -> list[dict[str, Any]]:
+    """The items that have something to run. After a recovery there may be jobs whose definition nobody knows
+    any more: an empty one would succeed.
+    """
+    for item in items:
+        if not item.get("script") and not item.get("script_file"):
+            text = DEFINITION_LOST
+            answers[item["job"]] = wire.Submitted(item["job"], item["token"], wire.R_FAILED, "", text, "")
+    return [item for item in items if item["job"] not in answers]
+
+
+def _store_answers(
+    ctx: RunContext,
+    platform: Platform,
+    host: str,
+    jobs: Sequence[Job],
+    answers: dict[str, wire.Submitted],
+    error: JobmgrError | None,
+) -> Sent:
     sent = not isinstance(error, ConnectError)
     text = failure_text(error) if isinstance(error, TransportError) else ""
     changes = [
