@@ -259,3 +259,20 @@ def test_login_shells_let_rsync_through(make_sshd: MakeSshd, there: Path, here: 
             (here / "a").unlink(missing_ok=True)
             rsync.pull(transport_to(sshd, "openssh"), str(there), str(here), ["a"])
             assert names(here) == {"a"}
+
+
+def test_names_may_travel_as_paths_in_portions(
+    transport: Transport, there: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a host with a restricted key wants them."""
+    monkeypatch.setattr(rsync, "MAX_NAMES", 200)
+    monkeypatch.setattr(rsync, "_WANT_PATHS", {transport})
+    wanted = ["log/job.out", "-dash", "a [b]*", "#hash", "quote'd $(x);", "sp ace/x:y", "ünï"]
+    for name in [*wanted, "secret"]:
+        (there / name).parent.mkdir(exist_ok=True)
+        (there / name).write_text(name)
+    result = rsync.pull(transport, str(there), str(here), [*wanted, "gone", "../secret"], max_size=100)
+    assert names(here) == set(wanted)
+    assert all((here / name).read_text() == name for name in wanted)
+    assert result.refused == ("../secret",)
+    assert result.exit_code in (0, 23, 24)

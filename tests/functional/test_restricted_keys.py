@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -365,3 +366,48 @@ def test_the_key_is_that_of_the_configuration_or_the_one_that_is_named(
                 session.authorized_key("wizard", **bad)  # type: ignore[arg-type]
         with pytest.raises(JobmgrError, match="this machine"):
             session.authorized_key("localhost")
+
+
+def test_a_bound_key_works_behind_login_files_that_print(make_sshd: MakeSshd, tmp_path: Path) -> None:
+    sshd = make_plain(make_sshd, start=False)
+    sshd._options["SetEnv"] = f'"HOME={sshd.home}"'
+    sshd.start()
+    install(sshd)
+    Path(sshd.home, ".bashrc").write_text("echo welcome to wizard\n")
+    with session_at(sshd, tmp_path / "home", transport="openssh") as session:
+        restrict(sshd, session.authorized_key("wizard").line)
+        assert b"welcome" in ssh(sshd, "id").stdout
+        job = session.run("wizard", ["sh", "-c", "echo result > out.txt"], outputs=["out.txt"])
+        job.wait(60)
+        assert job.state is State.SUCCEEDED
+        assert list(session.run_root.rglob("out.txt"))
+
+
+def test_a_host_side_that_the_site_has_installed_is_what_the_line_starts(
+    make_sshd: MakeSshd, tmp_path: Path
+) -> None:
+    sshd = make_plain(make_sshd)
+    package = Path(__file__).resolve().parents[2] / "remote/jobmgr_remote/__main__.py"
+    Path(sshd.home, "jm").write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {package} "$@"\n')
+    Path(sshd.home, "jm").chmod(0o755)
+    with session_at(sshd, tmp_path / "home", transport="fabric", remote_command="$HOME/jm") as session:
+        line = session.authorized_key("wizard").line
+        assert line.startswith("command=\"$HOME/jm restricted --called '$HOME/jm'\",restrict ssh-ed25519 ")
+        restrict(sshd, line)
+        job = session.run("wizard", ["true"])
+        job.wait(60)
+        assert job.state is State.SUCCEEDED
+    assert not Path(sshd.home, ".jobmgr/remote").exists()
+
+
+def test_parts_of_the_run_directory_may_lie_elsewhere(make_sshd: MakeSshd, tmp_path: Path) -> None:
+    sshd = make_plain(make_sshd)
+    install(sshd)
+    settings = {"symlinks": "{log: $HOME/scratch, work: $HOME/scratch}"}
+    with session_at(sshd, tmp_path / "home", transport="fabric", **settings) as session:
+        restrict(sshd, session.authorized_key("wizard").line)
+        job = session.run("wizard", ["sh", "-c", "echo result | tee out.txt"], outputs=["out.txt"])
+        job.wait(60)
+        assert job.log("out") == b"result\n"
+        assert list(session.run_root.rglob("out.txt"))
+    assert list(Path(sshd.home, "scratch").rglob("out.txt"))
