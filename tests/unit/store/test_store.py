@@ -520,3 +520,31 @@ def memory() -> Store:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.executescript(schema())
     return Store(connection, ":memory:", False)
+
+
+def test_what_has_changed_since_a_version_is_told_and_nothing_else(store: Store) -> None:
+    store.add_cycle("7", ["a", "b", "c"], NOW)
+    version, everything = store.instances_since(-1)
+    assert {instance.task for instance in everything if instance.cycle == "7"} == {"a", "b", "c"}
+    assert store.instances_since(version) == (version, [])
+    store.set_instances([InstanceChange("7", "b", state=State.HELD)], NOW - 1000)
+    later, changed = store.instances_since(version)
+    assert [instance.id for instance in changed] == ["7/b"]
+    store.add_outputs([("7", "c", "ready")], NOW)
+    _, changed = store.instances_since(later)
+    assert [instance.id for instance in changed] == ["7/c"]
+
+
+def test_jobs_on_a_watched_host_are_not_due_unless_a_poll_is_to_ask_more(store: Store) -> None:
+    store.add_cycle("7", ["a", "b"], NOW)
+    jobs = store.take_submits([NewSubmit("7", task, "hpc", "login1", "background", "{}") for task in "ab"], NOW)
+    running = [Change(job, job._replace(state=State.RUNNING, next_poll=NOW)) for job in jobs]
+    store.apply(running, NOW)
+    watched = [("hpc", "login1")]
+    assert len(store.due_polls(NOW)) == 2
+    assert store.due_polls(NOW, watched) == []
+    assert store.next_due() == NOW
+    assert store.next_due(watched) is None
+    (first, _) = store.jobs_where(states=[State.RUNNING])
+    store.apply([Change(first, first._replace(find=True))], NOW)
+    assert [job.task for job in store.due_polls(NOW, watched)] == ["a"]

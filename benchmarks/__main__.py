@@ -1,0 +1,76 @@
+"""``python -m benchmarks``: run the scenarios, print the table, write benchmarks/results/."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.rivals import DEFAULT_CYLC, cylc_program
+from benchmarks.scenarios import Bench, Plan
+from benchmarks.stage import Stage
+from benchmarks.subject import KINDS
+
+ALL = ("S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8")
+FULL = (1, 10, 100, 1000, 10000)
+QUICK = (1, 10, 100)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(","))
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    made.add_argument("--quick", action="store_true", help="N up to 100, three rounds, no Cylc")
+    made.add_argument("--scenarios", default=",".join(ALL), help="such as S1,S5")
+    made.add_argument("--sizes", type=numbers, help="such as 1,100")
+    made.add_argument("--hosts", type=numbers, help="for S6; default 1,10,50")
+    made.add_argument("--repeats", type=int, help="rounds; the medians count")
+    made.add_argument("--kinds", default="", help="a part of the names of jobmgr's ways to reach a host")
+    made.add_argument(
+        "--most-running", type=int, default=1000, help="S2, S3: so many jobs run at once at most"
+    )
+    made.add_argument("--most-cylc", type=int, default=100)
+    made.add_argument("--most-parallel", type=int, default=1000)
+    made.add_argument(
+        "--cylc", type=Path, default=DEFAULT_CYLC, help="Cylc's virtual environment; made if missing"
+    )
+    made.add_argument("--out", type=Path, default=report.RESULTS)
+    made.add_argument("--name", default="")
+    made.add_argument("--no-picture", action="store_true")
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    words = [word for word in args.kinds.split(";") if word]
+    plan = Plan(
+        args.sizes or (QUICK if args.quick else FULL),
+        args.repeats or (3 if args.quick else 5),
+        args.hosts or ((1, 5) if args.quick else (1, 10, 50)),
+        args.most_running,
+        args.most_parallel,
+        args.most_cylc,
+        frozenset(args.scenarios.upper().split(",")),
+        tuple(kind for kind in KINDS if not words or any(word in kind.label for word in words)),
+    )
+    wants_cylc = not args.quick and bool(plan.scenarios & {"S1", "S7"}) and args.most_cylc > 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left behind
+    with Stage() as stage:
+        bench = Bench(stage, plan, cylc_program(args.cylc) if wants_cylc else None)
+        try:
+            bench.run()
+        finally:
+            name = args.name or ("quick" if args.quick else "full")
+            path = report.write(bench.rows, args.out, name)
+    print(report.table(bench.rows))
+    if not args.no_picture:
+        report.draw(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
