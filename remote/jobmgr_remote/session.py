@@ -80,15 +80,6 @@ class Reply(object):
     def hello(self, value: wire.Hello) -> None:
         self._write(wire.HELLO, value)
 
-    def beat(self) -> None:
-        """Say that the host is at work, if it has said nothing for wire.HEARTBEAT seconds.
-
-        Cheap to call often.
-        """
-        self.progress()
-        if time.monotonic() - self._written >= wire.HEARTBEAT:
-            self._write(wire.BEAT, int(time.time()))
-
     def progress(self) -> None:
         """Tell the heartbeat that the work moves on."""
         self._moved = time.monotonic()
@@ -129,11 +120,8 @@ class Reply(object):
 
     def _write_all(self, data: bytes) -> None:
         while data:
-            try:
-                written = self._stdout.write(data)
-            except BlockingIOError:
-                written = None
-            if written is None:  # a non-blocking stdout is full
+            written = self._stdout.write(data)
+            if written is None:  # a non-blocking stdout is full (it is not buffered)
                 import select
 
                 select.select([], [self._stdout], [], 1.0)

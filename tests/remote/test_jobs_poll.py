@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 
 import interpreters
 from host_side import Answer, Host, await_that, host_in
-from jobmgr_remote import evidence, fence, layout, proc, status, wire
+from jobmgr_remote import evidence, fence, layout, proc, session, status, wire
+from jobmgr_remote.commands import jobs_poll
 from jobmgr_remote.runners import base
+from jobmgr_remote.spool import Queued, Spool
 
 PYTHONS = interpreters.oldest_and_newest()
 TIME = "2026-11-20T12:00:00Z"
@@ -323,6 +326,143 @@ def test_a_wait_tells_all_that_differs_from_what_was_seen(new_host: Host) -> Non
     new_host.submit(*items)
     new_host.wait_exit(*items)
     assert len(new_host.poll(*items, wait=60)) == 3
+
+
+# --- streams ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def streaming(host: Host, *items: dict[str, Any], **options: Any) -> Iterator[Iterator[wire.Evidence]]:
+    """The answers of a jobs-poll that goes on telling, each as it comes; the caller goes at the end."""
+    process = host.start(wire.JOBS_POLL)
+    assert process.stdin
+    assert process.stdout
+    reader = wire.ReplyReader(wire.JOBS_POLL)
+
+    def told() -> Iterator[wire.Evidence]:
+        for line in process.stdout or ():
+            yield from (value for kind, value in reader.feed(line) if kind == wire.JOB)  # type: ignore[misc]
+
+    with process:
+        process.stdin.write(host.request(wire.JOBS_POLL, items, wait=300, stream=True, **options))
+        process.stdin.flush()
+        answers = told()
+        yield answers
+        process.stdin.close()
+        assert list(answers) == []
+        assert reader.ended
+        assert process.stderr
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def append(host: Host, item: dict[str, Any], text: str) -> None:
+    with open(host.log_dir(item) / "job.status", "a") as file:
+        file.write(text)
+
+
+def running(host: Host, task: str, pid: int) -> dict[str, Any]:
+    """A job that runs as that process, as its caller has seen it."""
+    item = host.job(task=task)
+    process = proc.look(pid)
+    assert process
+    lay(host, item, attempt(pid, process.start, *HERE))
+    return dict(item, seen_size=(host.log_dir(item) / "job.status").stat().st_size)
+
+
+def test_a_stream_tells_each_change_once_and_ends_with_the_last_job(new_host: Host) -> None:
+    one, other = (running(new_host, task, os.getpid()) for task in ("one", "other"))
+    with streaming(new_host, one, other) as told:
+        append(new_host, one, "JOBMGR_EXIT=SUCCEEDED\n")
+        first = next(told)
+        assert (first.job, first.file.facts[status.EXIT]) == (one["job"], "SUCCEEDED")
+        append(new_host, other, status.message(TIME, "INFO", "half way"))
+        second = next(told)
+        assert (second.job, [text for _, _, text in second.file.messages]) == (other["job"], ["half way"])
+        append(new_host, other, "JOBMGR_EXIT=FAILED/3\n")
+        third = next(told)
+        assert (third.job, third.file.facts[status.EXIT]) == (other["job"], "FAILED/3")
+        assert third.file.messages == ()
+        assert list(told) == []
+
+
+def test_in_a_stream_a_job_that_waits_is_no_news_and_one_that_dies_is(new_host: Host) -> None:
+    waiting = new_host.job(task="waiting")
+    lay(new_host, waiting)
+    queue = Spool(str(new_host.home), HERE[1], HERE[0])
+    assert queue.enqueue([Queued(str(new_host.run_dir), waiting["job"], waiting["token"], "")]) == {}
+    with subprocess.Popen(["sleep", "1000"]) as sleeper:
+        item = running(new_host, "dies", sleeper.pid)
+        with streaming(new_host, waiting, item, tend=False) as told:
+            sleeper.kill()
+            one = next(told)
+            assert (one.job, one.process) == (item["job"], wire.P_GONE)
+
+
+def test_in_a_stream_what_is_new_at_its_beginning_is_told_at_once(new_host: Host) -> None:
+    item, other = running(new_host, "t", os.getpid()), running(new_host, "other", os.getpid())
+    append(new_host, item, "JOBMGR_EXIT=SUCCEEDED\n")
+    missing = new_host.job(task="missing", seen_size=300)
+    with streaming(new_host, item, other, missing) as told:
+        assert {next(told).job, next(told).job} == {item["job"], missing["job"]}
+
+
+def watch_of(host: Host, *items: dict[str, Any]) -> jobs_poll.Watch:
+    here = session.Host(host.run, None)
+    here.run_dir = str(host.run_dir)
+    looker = evidence.Looker(here, Spool(str(host.home), *reversed(HERE)))
+    return jobs_poll.Watch(looker, list(items), here, {"tend": False}, None)
+
+
+def test_what_grew_between_a_look_and_its_answer_is_not_told_a_second_time(new_host: Host) -> None:
+    item = running(new_host, "t", os.getpid())
+    watch = watch_of(new_host, item)
+    assert watch._look(slow=True) == set()
+    append(new_host, item, status.message(TIME, "INFO", "news"))
+    watch.jobs[0].told(watch.looker.first_look(item))
+    assert watch._look(slow=False) == set()
+    append(new_host, item, status.message(TIME, "INFO", "more"))
+    assert watch._look(slow=False) == {0}
+
+
+def test_a_status_file_that_vanishes_is_a_change(new_host: Host) -> None:
+    item = running(new_host, "t", os.getpid())
+    watch = watch_of(new_host, item)
+    assert watch._look(slow=True) == set()
+    (new_host.log_dir(item) / "job.status").unlink()
+    assert watch._look(slow=False) == {0}
+    assert watch._look(slow=True) == {0}
+
+
+def test_an_ended_job_that_the_caller_has_seen_is_no_change(new_host: Host) -> None:
+    item = running(new_host, "t", os.getpid())
+    append(new_host, item, "JOBMGR_EXIT=SUCCEEDED\n")
+    item["seen_size"] = (new_host.log_dir(item) / "job.status").stat().st_size
+    watch = watch_of(new_host, item)
+    for _ in range(2):
+        assert watch._look(slow=True) == set()
+
+
+@pytest.mark.parametrize("runner", ["slurm", "background"])
+def test_a_file_with_more_than_the_header_is_looked_into_even_in_a_stream(
+    new_host: Host, runner: str
+) -> None:
+    item = new_host.job(runner=runner)
+    lay(new_host, item, status.message(TIME, "INFO", "hello"))
+    watch = watch_of(new_host, item)
+    watch._header_is_seen = True
+    assert watch._look(slow=True) == {0}
+
+
+def test_a_token_that_cannot_be_revoked_is_noted_and_the_job_is_told(new_host: Host) -> None:
+    (new_host.run_dir / layout.TOKENS).write_text("in the way")
+    item = new_host.job(revoke=True)
+    answer = new_host.call(wire.JOBS_POLL, [item])
+    (note,) = answer.of(wire.NOTE)
+    assert (note.level, note.code) == ("warning", "revoke")
+    assert note.text.startswith(item["job"])
+    assert "Not a directory" in note.text
+    assert [one.claim for one in answer.jobs] == [wire.C_NONE]
 
 
 # --- queues, and the decisions about them ---------------------------------------------------------------

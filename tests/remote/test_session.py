@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import io
 import json
 import os
 import pwd
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host_side import Host, host_in
-from jobmgr_remote import layout, session, wire
+from jobmgr_remote import layout, runners, session, wire
 
 
 @pytest.fixture
@@ -212,9 +213,15 @@ def test_items_that_arrived_whole_are_acted_on_and_a_torn_one_is_not(host: Host)
     host.wait_exit(items[0])
 
 
+def start_traced(work: Callable[[], None], arguments: tuple[()]) -> None:
+    """A thread whose lines are measured, which those of ``_thread`` itself are not."""
+    threading.Thread(target=work, args=arguments).start()
+
+
 def test_heartbeats_come_while_the_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "HEARTBEAT", 0.02)
     out = io.BytesIO()
+    monkeypatch.setattr(_thread, "start_new_thread", start_traced)
     reply = session.Reply(out)
     reply.start_beating()
     deadline = time.monotonic() + 20
@@ -230,6 +237,7 @@ def test_heartbeats_stop_when_the_work_is_stuck(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(wire, "HEARTBEAT", 0.002)
     monkeypatch.setattr(session, "STUCK", -1.0)
     out = io.BytesIO()
+    monkeypatch.setattr(_thread, "start_new_thread", start_traced)
     reply = session.Reply(out)
     reply.start_beating()
     time.sleep(0.05)
@@ -318,3 +326,105 @@ def test_what_a_held_stdin_still_says_is_thrown_away_and_its_end_is_seen(host: H
         os.close(writing)
         assert one.stdin_ended(10)
     assert one.stdin_ended()
+
+
+def test_a_verb_that_got_lost_on_the_way_is_told_with_the_likely_cause() -> None:
+    code, records = serve("", b"")
+    assert code == 1
+    assert error_of(records).code == wire.E_USAGE
+    assert ".profile" in error_of(records).text
+
+
+RUNNER = """
+NAME = "mine"
+VERSION_ARGV, CARRIER, SHARED_STATUS, VACATION_SIGNALS = ["true"], "", False, ()
+ID_VARIABLE = INDEX_VARIABLE = ""
+TIMEOUT, MAX_IDS = 1.0, 10
+def directives(job): return ["#MINE " + job["job"]]
+submit_call = parse_submit = poll_calls = history_calls = parse_poll = directives
+kill_calls = parse_kill = find_call = parse_find = directives
+"""
+
+
+@pytest.fixture
+def no_added_runners(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runners, "_added", {})
+
+
+@pytest.mark.usefixtures("no_added_runners")
+def test_a_runner_that_comes_with_the_request_is_one_of_this_call() -> None:
+    session.add_runners(None)
+    session.add_runners({"mine": RUNNER})
+    assert runners.get("mine").directives({"job": "1/t/01"}) == ["#MINE 1/t/01"]  # type: ignore[attr-defined]
+    with pytest.raises(runners.UnknownRunner, match="mine"):
+        runners.get("yours")
+
+
+@pytest.mark.usefixtures("no_added_runners")
+@pytest.mark.parametrize(
+    ("sources", "code", "text"),
+    [
+        (["mine"], wire.E_USAGE, "not a table"),
+        ({"background": RUNNER}, wire.E_POLICY, "cannot be named 'background'"),
+        ({"mine": 7}, wire.E_POLICY, "cannot be named 'mine'"),
+        ({"mine": "def ("}, wire.E_POLICY, "runner mine: SyntaxError"),
+        ({"mine": "1 / 0"}, wire.E_POLICY, "runner mine: ZeroDivisionError: division by zero"),
+        ({"mine": "NAME = 'mine'"}, wire.E_POLICY, "runner mine has no VERSION_ARGV"),
+    ],
+)
+def test_what_is_no_runner_is_refused_with_the_reason(sources: object, code: str, text: str) -> None:
+    with pytest.raises(session.Refused, match=text) as refused:
+        session.add_runners(sources)
+    assert refused.value.code == code
+
+
+@pytest.mark.usefixtures("no_added_runners")
+def test_a_restricted_key_takes_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBMGR_RESTRICTED", "1")
+    with pytest.raises(session.Refused, match="takes no code"):
+        session.add_runners({"mine": RUNNER})
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"token": "x"}, "not a token"),
+        ({"native_id": "1\n2"}, "native_id: not a text"),
+        ({"runner": "r" * 5000}, "runner: not a text"),
+        ({"instance": 7}, "instance: not a text"),
+        ({"native_id": "--all"}, "native_id: not an id"),
+        ({"work_dir": "../up"}, "up"),
+    ],
+)
+def test_an_item_is_refused_with_the_key_that_is_wrong(
+    host: Host, change: dict[str, object], text: str
+) -> None:
+    assert session.check_item(host.job(native_id="7", work_dir="work/x"))
+    with pytest.raises(ValueError, match=text):
+        session.check_item({**host.job(), **change})
+
+
+def test_a_version_is_marked_as_in_use_once_a_day(tmp_path: Path) -> None:
+    session.mark_use(str(tmp_path / "jobmgr-remote-gone"))
+    folder = tmp_path / "jobmgr-remote-1"
+    folder.mkdir()
+    os.utime(folder, (1, 1))
+    session.mark_use(str(folder))
+    assert time.time() - folder.stat().st_mtime < 3600
+    yesterday = time.time() - session.MARK_AGAIN / 2
+    os.utime(folder, (yesterday, yesterday))
+    session.mark_use(str(folder))
+    assert folder.stat().st_mtime == pytest.approx(yesterday, abs=1)
+
+
+def test_a_host_that_cannot_read_its_files_says_which(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(host.home))
+    uuid_file = host.run_dir / layout.UUID_FILE
+    uuid_file.unlink()
+    uuid_file.mkdir()
+    code, records = serve(wire.JOBS_POLL, host.request(wire.JOBS_POLL))
+    assert (code, error_of(records).code) == (1, wire.E_HOST)
+    assert "Is a directory" in error_of(records).text
+    assert "Traceback" in capsys.readouterr().err
