@@ -7,6 +7,7 @@ import os
 import string
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host_side import PACKAGE, Answer, Host, host_in
-from jobmgr.transport.archive import archive_name
+from jobmgr.transport.archive import archive_name, host_archive
 from jobmgr.transport.remote_call import RemoteSettings, install_command, verb_command
 from jobmgr_remote import restricted, session, wire
 
@@ -289,16 +290,22 @@ def test_the_log_is_bounded_and_no_caller_can_forge_a_line(
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
 
 
+def forced(host: Host, command: str, stdin: bytes, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """What sshd does for a bound key."""
+    return subprocess.run(
+        [host.python, "-I", "-S", str(PACKAGE), "restricted", *words],
+        input=stdin,
+        capture_output=True,
+        env={**host.env, "SSH_ORIGINAL_COMMAND": command},
+        timeout=100,
+    )
+
+
 def call(host: Host, verb: str, *words: str, run: wire.Run | None = None, **more: object) -> Answer:
     """A call through the forced command; ``items`` and options as of ``Host.request``."""
     items = more.pop("items", ())
-    env = {**host.env, "SSH_ORIGINAL_COMMAND": f"jobmgr-remote {verb}"}
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", str(PACKAGE / "__main__.py"), "restricted", *words],
-        input=host.request(verb, items, run, **more),  # type: ignore[arg-type]
-        capture_output=True,
-        env=env,
-    )
+    request = host.request(verb, items, run, **more)  # type: ignore[arg-type]
+    done = forced(host, f"jobmgr-remote {verb}", request, *words)
     return Answer(verb, done.returncode, done.stdout, done.stderr)
 
 
@@ -339,3 +346,99 @@ def test_an_id_that_a_queue_command_would_take_for_an_option_is_no_id() -> None:
     item = {"job": "1/t/01", "token": "1493ee1a-b333-456d-88cc-c1f5fa4e7429", "native_id": "-u root"}
     with pytest.raises(ValueError, match="native_id"):
         session.check_item(item)
+
+
+# --- as sshd starts it ------------------------------------------------------------------------------------
+
+READ, WRITE = "rsync --server --sender -strRe.iLsfxCIvu", "rsync --server -strRpe.iLsfxCIvu"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    with host_in(tmp_path / "home") as made:
+        (made.run_dir / "file").write_text("mine")
+        (made.run_dir / "out").symlink_to(tmp_path)
+        yield made
+
+
+def sent(*paths: Path | str, options: Sequence[str] = ("--timeout=5",)) -> bytes:
+    words = ["rsync", *options, ".", *map(str, paths), "", ""]
+    return "\0".join(words).encode()
+
+
+@pytest.mark.parametrize("command", [READ, WRITE])
+def test_rsync_is_started_with_checked_paths(host: Host, command: str) -> None:
+    done = forced(host, command, sent(f"{host.run_dir}/"))
+    assert int.from_bytes(done.stdout[:4], "little") >= 30  # rsync's own first word: its protocol
+    assert f"allowed - {command} {host.run_dir}/" in (host.home / restricted.LOG).read_text()
+
+
+def test_rsync_behind_a_shell_that_prints_is_marked(host: Host) -> None:
+    command = f"echo {wire.RSYNC_BEGINS}; exec {READ}"
+    assert forced(host, command, sent(host.run_dir)).stdout.startswith(wire.RSYNC_BEGINS.encode() + b"\n")
+
+
+def test_one_path_that_leads_out_does_not_stop_the_others(host: Host) -> None:
+    done = forced(host, READ, sent(f"{host.run_dir}/./file", f"{host.run_dir}/./out/x"))
+    assert done.stdout
+    assert f"{host.run_dir}/./out/x is outside the run root, or behind a link".encode() in done.stderr
+    assert "refused - rsync: outside the run root" in (host.home / restricted.LOG).read_text()
+
+
+@pytest.mark.parametrize(
+    "command, stdin, words",
+    [
+        (READ, sent("/etc"), []),
+        (READ, sent(), []),
+        (READ, b"", []),
+        (READ, sent("/etc", options=["--files-from=-"]), []),
+        (WRITE, sent("{run}/a", "{run}/b"), []),
+        (WRITE, sent("{run}/"), ["--poll-only"]),
+        (READ, sent("{run}/"), ["--run-root", "$NOT_SET/x"]),
+    ],
+)
+def test_what_rsync_may_not_do_is_refused(host: Host, command: str, stdin: bytes, words: list[str]) -> None:
+    done = forced(host, command, stdin.replace(b"{run}", str(host.run_dir).encode()), *words)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"jobmgr: refused: ")
+
+
+def test_a_host_without_rsync_says_so_as_a_shell_would(host: Host) -> None:
+    host.env["PATH"] = "/nowhere"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(PACKAGE), "restricted"],
+        input=sent(f"{host.run_dir}/"),
+        capture_output=True,
+        env={**host.env, "SSH_ORIGINAL_COMMAND": READ},
+    )
+    assert (done.returncode, done.stderr) == (127, b"rsync: command not found\n")
+
+
+def test_a_new_version_is_taken_and_answers_under_the_same_limits(host: Host) -> None:
+    archive = host_archive()
+    install, poll = (
+        install_command(archive.name, RemoteSettings()),
+        verb_command("jobs-poll", RemoteSettings()),
+    )
+    request = host.request(wire.JOBS_POLL)
+    assert forced(host, poll, request, "--allow-install").stdout == wire.NOT_INSTALLED.encode() + b"\n"
+    assert b"not an archive" in forced(host, install, b"", "--allow-install").stdout
+    assert b'"installed"' in forced(host, install, archive.data, "--allow-install").stdout
+    done = forced(host, poll, request, "--allow-install")
+    assert Answer(wire.JOBS_POLL, done.returncode, done.stdout, done.stderr).error is None
+    done = forced(host, poll, request, "--allow-install", "--run-root", "/tmp")
+    assert b"restricted to the run root /tmp" in done.stdout
+
+
+def test_a_login_shell_makes_the_environment(host: Host) -> None:
+    (host.home / ".bash_profile").write_text("echo noise; export MARK=from-profile\n")
+    command = verb_command("jobs-poll", RemoteSettings(use_login_shell=True))
+    done = forced(host, command, host.request(wire.JOBS_POLL), "--poll-only")
+    assert done.stdout.startswith(b"noise\n")
+    assert Answer(wire.JOBS_POLL, 0, done.stdout, b"").ended
+
+
+def test_a_line_that_is_wrong_ends_with_the_code_for_usage(host: Host) -> None:
+    done = forced(host, "jobmgr-remote scan", b"", "--poll-onyl")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"unknown option '--poll-onyl'" in done.stderr
