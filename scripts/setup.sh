@@ -3,7 +3,7 @@
 # Make this checkout ready to run: scripts/setup.sh demo|test
 #
 #   demo  a virtual environment with the locked dependencies and jobmgr itself; OpenSSH and rsync
-#   test  the same, and the shells and programs that the tests use
+#   test  the same, and the shells, programs and batch systems (scripts/lab-packages.sh) that the tests use
 #
 # Missing system packages are installed by apt-get where that is allowed (root, or sudo without a password), without
 # starting their services; elsewhere they are named. A second call finds its stamp and ends at once.
@@ -152,6 +152,21 @@ set_up_programs() {
 }
 
 #######################################
+# The batch systems that the tests run in hosts of their own; only root can install and run these.
+# Sets COMPLETE to nothing if some are missing.
+#######################################
+set_up_lab() {
+    scripts/lab-packages.sh --check 2>/dev/null && return
+    if ((EUID == 0)) && command -v apt-get >/dev/null; then
+        say "installing batch systems for the tests"
+        scripts/lab-packages.sh >/dev/null && return
+    fi
+    COMPLETE=
+    say "tests with real batch systems cannot run without scripts/lab-packages.sh (Debian or Ubuntu, as root)"
+    scripts/lab-packages.sh --check || true
+}
+
+#######################################
 # Make the virtual environment, or keep the one that is there and works.
 #######################################
 make_venv() {
@@ -205,7 +220,7 @@ install_python_packages() {
 #######################################
 key() {
     printf '%s\n' "$PWD"
-    cksum "$LOCK" pyproject.toml setup.py scripts/setup.sh
+    cksum "$LOCK" pyproject.toml setup.py scripts/setup.sh scripts/lab-packages.sh
 }
 
 main() {
@@ -222,6 +237,7 @@ main() {
         return
     fi
     set_up_programs "${wanted[@]}"
+    [[ $what == demo ]] || set_up_lab
     if [[ ! -x $VENV/bin/jobmgr || ! -r $VENV/set-up-python || $(<"$VENV/set-up-python") != "$now" ]] ||
         ! wanted_python; then
         make_venv

@@ -15,7 +15,7 @@ The same request may be sent again at any time: the host knows its tokens.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,40 +60,48 @@ def submit_tasks(ctx: RunContext, platforms: Sequence[Platform], keys: Sequence[
     Never raises for a host: tasks that could not be sent stay as they are, queued, and ``error`` tells why.
     """
     error: JobmgrError | None = None
+    # A play and a person may want the same task at once: who comes second finds its number taken.
+    before = {i.key: i.last_submit for i in ctx.store.instances(keys=keys)}
     for platform in platforms:
         try:
             host = connect_any(ctx, platform)
         except ConnectError as failed:
             error = failed
             continue
-        return _submit_apart(ctx, platform, host, keys)
+        return _submit_apart(ctx, platform, host, keys, before)
     return Sent(error=error)
 
 
-def _submit_apart(ctx: RunContext, platform: Platform, host: str, keys: Sequence[Key]) -> Sent:
+def _submit_apart(
+    ctx: RunContext, platform: Platform, host: str, keys: Sequence[Key], before: Mapping[Key, int]
+) -> Sent:
     """Tasks with files from outside the suite go apart: if these cannot be sent, the others still are."""
     plain: list[Key] = []
     needy: list[Key] = []
     for key in keys:
         (needy if has_own_inputs(ctx, key[1]) else plain).append(key)
-    sent = [_submit_at(ctx, platform, host, part) for part in (plain, needy) if part]
+    sent = [_submit_at(ctx, platform, host, part, before) for part in (plain, needy) if part]
     error = next((one.error for one in sent if one.error is not None), None)
     return Sent(tuple(change for one in sent for change in one.changes), host, error)
 
 
-def _submit_at(ctx: RunContext, platform: Platform, host: str, keys: Sequence[Key]) -> Sent:
+def _submit_at(
+    ctx: RunContext, platform: Platform, host: str, keys: Sequence[Key], before: Mapping[Key, int]
+) -> Sent:
     try:
         record = ensure_ready(ctx, platform, host, [task for _cycle, task in keys])
     except (TransportError, RefusedError) as error:
         note_trouble(ctx, platform.name, host, error)
         return Sent(host=host, error=error)
     except UsageError as error:
-        return _refuse_all(ctx, platform, host, keys, error)
-    jobs = ctx.store.take_submits([_new(ctx, platform, record, key) for key in keys], ctx.now())
+        return _refuse_all(ctx, platform, host, keys, before, error)
+    jobs = ctx.store.take_submits(
+        [_new(ctx, platform, record, key, before.get(key)) for key in keys], ctx.now()
+    )
     return send(ctx, platform, host, jobs)
 
 
-def _new(ctx: RunContext, platform: Platform, record: Host, key: Key) -> NewSubmit:
+def _new(ctx: RunContext, platform: Platform, record: Host, key: Key, after: int | None) -> NewSubmit:
     cycle, name = key
     task = ctx.task(name)
     spec = job_item(task, platform, cycle=cycle, source_root=ctx.source_root, home=str(ctx.world.home))
@@ -105,17 +113,24 @@ def _new(ctx: RunContext, platform: Platform, record: Host, key: Key) -> NewSubm
         runner_of(task, platform) or platform.runner,
         json.dumps(spec),
         instance=record.instance,
+        after=after,
     )
 
 
 def _refuse_all(
-    ctx: RunContext, platform: Platform, host: str, keys: Sequence[Key], error: UsageError
+    ctx: RunContext,
+    platform: Platform,
+    host: str,
+    keys: Sequence[Key],
+    before: Mapping[Key, int],
+    error: UsageError,
 ) -> Sent:
-    """An input that is not there: those who need it fail, with the reason; the caller sends the others again.
-    """
+    """An input that is not there: those who need it fail, with the reason; the caller sends the others again."""
     bad = [key for key in keys if _needs(ctx, key[1], str(error))] or list(keys)
     record = ctx.store.host(platform.name, host)
-    jobs = ctx.store.take_submits([_new(ctx, platform, record, key) for key in bad], ctx.now())
+    jobs = ctx.store.take_submits(
+        [_new(ctx, platform, record, key, before.get(key)) for key in bad], ctx.now()
+    )
     changes = [
         Change(
             job,
@@ -135,8 +150,7 @@ def _needs(ctx: RunContext, task: str, text: str) -> bool:
 
 
 def send(ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job]) -> Sent:
-    """Send (or send again) the submit request of jobs whose intent names this host, and store what came back.
-    """
+    """Send (or send again) the submit request of jobs whose intent names this host, and store what came back."""
     if not jobs:
         return Sent(host=host)
     specs = ctx.store.specs([job.number for job in jobs])
@@ -159,9 +173,7 @@ def send(ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job]) ->
     return _store_answers(ctx, platform, host, jobs, answers, error)
 
 
-def _with_scripts(
-    items: list[dict[str, Any]], answers: dict[str, wire.Submitted]
-) -> list[dict[str, Any]]:
+def _with_scripts(items: list[dict[str, Any]], answers: dict[str, wire.Submitted]) -> list[dict[str, Any]]:
     """The items that have something to run. After a recovery there may be jobs whose definition nobody knows
     any more: an empty one would succeed.
     """
@@ -215,7 +227,7 @@ def _call(
             host,
             wire.JOBS_SUBMIT,
             ctx.wire_run(platform),
-            {"max_active": platform.max_active},
+            {"max_active": platform.max_active, "platform": platform.name},
             own,
             common=common,
             on_record=on_record,

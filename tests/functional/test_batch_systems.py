@@ -6,12 +6,12 @@ What a runner does command by command is in tests/conformance/test_runners.py.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from jobmgr.errors import EXIT_JOB_FAILED, EXIT_REFUSED
+from jobmgr.errors import EXIT_JOB_FAILED
 from lab.fixtures import at_host, grid_engine, slurm_accounting, slurm_cluster
 from lab.gridengine import GridEngine
 from lab.hosts import Host, wait_until
@@ -112,7 +112,7 @@ def test_a_running_job_is_killed_with_its_processes(user: LabShell, system: tupl
     assert user.await_row("adhoc", "k", state="running")["native_id"]
     assert "1/k/01  killed" in user("kill", "adhoc", "k")
     wait_until(lambda: not sleeps(system[0], argument), "its processes are gone")
-    assert user.row("adhoc", "k", "--poll")["state"] == "killed"
+    user.await_row("adhoc", "k", state="killed")
     assert "It was to be killed, and is gone." in user("why", "adhoc", "k")
 
 
@@ -168,3 +168,227 @@ def test_a_submit_command_that_fails_after_the_job_was_taken_is_settled_by_its_t
     assert home.read_text() == "\n"
     home.unlink()
     assert "token" in user("why", "adhoc", "once")
+
+
+@pytest.mark.slow
+def test_many_jobs_cost_few_calls(user: LabShell, system: tuple[Any, str]) -> None:
+    """One call over ssh and one command per job to submit; one queue command for all to poll, or to kill."""
+    runner = system[1]
+    commands = {
+        "slurm": ("sbatch", "squeue", "scancel"),
+        "sge": ("qsub", "qstat", "qdel"),
+        "at": ("at", "atq", "atrm"),
+    }[runner]
+    submit, ask, cancel = commands
+    user("run", "hpc", "--wait", "--", "true")  # the host side is there
+    user.count(*commands)
+    user("run", "hpc", "--name", "many", "--param", "m=1..12", "--", "sleep", "1000")
+    assert user.counted(submit) == 12
+    before = user.counted(ask)
+    user("poll", "adhoc", "many*")
+    assert user.counted(ask) - before == 1
+    before = user.counted(ask)
+    user("kill", "adhoc", "many*", code=None)
+    assert user.counted(cancel) == 1
+    assert user.counted(ask) - before <= 2  # whose they are, and what became of them
+    eventually(lambda: set(user.states("adhoc", "many*", "--poll").values()) == {"killed"})
+
+
+# --- room in the queue -----------------------------------------------------------------------------------
+
+FIVE = """\
+tasks:
+  t:
+    platform: hpc
+    parameters: {m: 1..6}
+    submit_retry_delays: []
+    script: echo $JOBMGR_PARAM_m >>$JOBMGR_SHARE_DIR/order; sleep 2
+"""
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        pytest.param(("slurm_accounting", "slurm"), id="slurm+accounting", marks=ACCOUNTING),
+        pytest.param(("grid_engine", "sge"), id="sge", marks=GRID),
+    ],
+    indirect=True,
+)
+def test_a_full_queue_makes_the_rest_wait_and_is_fed_in_order(
+    user: LabShell, system: tuple[Any, str]
+) -> None:
+    daemon, runner = system
+    command = {"slurm": "sbatch", "sge": "qsub"}[runner]
+    eventually(lambda: not daemon.head.run([{"slurm": "squeue", "sge": "qstat"}[runner]] + ["-h"] * (
+        runner == "slurm")).stdout.strip())
+    daemon.limit_submits(2)
+    try:
+        user.count(command)
+        suite = user.suite("six", FIVE)
+        user("submit", suite)
+        calls = user.counted(command)
+        assert 3 <= calls <= 6  # at most as many as are under way at once know nothing of the first refusal
+        states = user.states("six")
+        assert sorted(states.values()) == ["queued"] * 4 + ["submitted"] * 2
+        assert "queue" in user("why", "six", "t_m6") or "Limit" in user("why", "six", "t_m6")
+        user("play", "six", "--timeout", "100s")
+    finally:
+        daemon.limit_submits({"slurm": -1, "sge": 0}[runner])
+    assert set(user.states("six")) == {f"1/t_m{m}/01" for m in range(1, 7)}  # one submit number each
+    assert set(user.states("six").values()) == {"succeeded"}
+    order = (user.run_dir("six") / "share/order").read_text().split()
+    assert sorted(order[:3]) < sorted(order[3:])
+    assert sorted(order) == list("123456")
+
+
+@SLURM
+def test_max_submit_keeps_below_a_limit_beforehand(slurm_cluster: SlurmCluster) -> None:
+    with at_lab(slurm_cluster.head, "slurm", max_submit="2") as user:
+        user("submit", user.suite("six", FIVE.replace("sleep 2", "sleep 1")))
+        assert sorted(user.states("six").values()) == ["queued"] * 4 + ["submitted"] * 2
+        assert "max_submit 2 is reached" in user("why", "six", "t_m6")
+        user("play", "six", "--timeout", "100s")
+        assert set(user.states("six").values()) == {"succeeded"}
+        order = (user.run_dir("six") / "share/order").read_text().split()
+        assert [set(order[at : at + 2]) for at in (0, 2, 4)] == [{"1", "2"}, {"3", "4"}, {"5", "6"}]
+
+
+@ACCOUNTING
+def test_a_job_that_waits_for_room_can_be_killed(
+    accounting_user: LabShell, slurm_accounting: SlurmCluster
+) -> None:
+    user = accounting_user
+    eventually(lambda: not slurm_accounting.head.run(["squeue", "-h"]).stdout.strip())
+    slurm_accounting.limit_submits(1)
+    try:
+        user("run", "hpc", "--name", "r", "--param", "m=1,2", "--", "sleep", "1000")
+        (waits,) = [job for job, state in user.states("adhoc", "r*").items() if state == "queued"]
+        assert "killed" in user("kill", "adhoc", waits)
+        assert user.row("adhoc", waits)["state"] == "killed"
+        user("tick", "adhoc")
+        assert user.row("adhoc", waits)["state"] == "killed"
+    finally:
+        slurm_accounting.limit_submits(-1)
+
+
+# --- Slurm's own words -----------------------------------------------------------------------------------
+
+
+@SLURM
+def test_the_reason_of_a_pending_job_is_shown_and_it_can_be_killed(slurm_user: LabShell) -> None:
+    slurm_user("run", "hpc", "--name", "w", "--directive=--hold", "--", "true")
+    row = slurm_user.await_row("adhoc", "w", state="submitted", detail="JobHeldUser")
+    assert row["detail"]
+    assert "JobHeldUser" in slurm_user("status", "adhoc", "w")
+    assert "PENDING JobHeldUser" in slurm_user("why", "adhoc", "w")
+    assert "killed" in slurm_user("kill", "adhoc", "w")
+    slurm_user.await_row("adhoc", "w", state="killed")
+
+
+@SLURM
+def test_own_job_name_and_comment_stay_and_the_portable_keys_arrive(
+    slurm_user: LabShell, slurm_cluster: SlurmCluster
+) -> None:
+    user = slurm_user
+    suite = user.suite(
+        "keys",
+        "tasks:\n  a:\n    platform: hpc\n    script: sleep 1000\n    job_name: my model\n    queue: main\n"
+        "    nodes: 2\n    tasks: 4\n    cpus_per_task: 2\n    memory: 1G\n    time_limit: 90m\n"
+        "    directives: {comment: my words, --exclusive: ''}\n",
+    )
+    user("submit", suite)
+    row = user.await_row("keys", "a", state="running")
+    shown = slurm_cluster.head.run(["scontrol", "show", "job", row["native_id"]]).stdout
+    expected = ["JobName=my model", "Comment=my words jobmgr:", "Partition=main", "NumNodes=2", "NumTasks=4",
+                "CPUs/Task=2", "MinMemoryNode=1G", "TimeLimit=01:30:00"]
+    assert [words for words in expected if words not in shown] == []
+    assert "killed" in user("kill", "keys")
+
+
+@SLURM
+def test_a_job_array_of_the_users_own_is_one_job(slurm_user: LabShell) -> None:
+    user = slurm_user
+    words = ["--directive=--array=1-3", "--", "sh", "-c", "sleep $SLURM_ARRAY_TASK_ID; echo $JOBMGR_INDEX"]
+    user("run", "hpc", "--name", "array", "--wait", *words)
+    assert user.row("adhoc", "array")["state"] == "succeeded"
+    assert sorted(user("log", "adhoc", "array").split()) == ["1", "2", "3"]
+    user("run", "hpc", "--name", "part", "--wait", "--directive=--array=1-2", "--", "sh", "-c",
+         'exit $((JOBMGR_INDEX == 2 ? 4 : 0))', code=4)  # fmt: skip
+
+
+@SLURM
+def test_a_requeued_job_is_submitted_again_and_then_runs_again(
+    slurm_user: LabShell, slurm_cluster: SlurmCluster
+) -> None:
+    user = slurm_user
+    user("run", "hpc", "--name", "q", "--", "sh", "-c", "echo again; test -e $JOBMGR_SUITE_DIR/go || sleep 600")
+    native = user.await_row("adhoc", "q", state="running")["native_id"]
+    (user.run_dir("adhoc") / "go").touch()
+    slurm_cluster.head.run(["scontrol", "requeuehold", native])
+    user.await_row("adhoc", "q", state="submitted")
+    assert "in the queue again" in user("why", "adhoc", "q") or "start the job again" in user("why", "adhoc", "q")
+    slurm_cluster.head.run(["scontrol", "release", native])
+    slurm_cluster.head.run(["scontrol", "update", f"jobid={native}", "StartTime=now+1"], check=False)
+    user.await_row("adhoc", "q", 90, state="succeeded")
+    assert "attempt 2" in user("why", "adhoc", "q")
+    assert user("log", "adhoc", "q") == "again\nagain\n"
+
+
+@SLURM
+@pytest.mark.slow
+def test_a_failed_node_gives_its_job_back(slurm_user: LabShell, slurm_cluster: SlurmCluster) -> None:
+    """The node goes down: the queue starts the job on another one, and it is the same job."""
+    user = slurm_user
+    user("run", "hpc", "--name", "n", "--directive=--nodelist=node1", "--", "sh", "-c",
+         "test -e $JOBMGR_SUITE_DIR/go || sleep 600")  # fmt: skip
+    native = user.await_row("adhoc", "n", state="running")["native_id"]
+    (user.run_dir("adhoc") / "go").touch()
+    node = slurm_cluster.nodes[1]
+    node.kill("slurmd")
+    slurm_cluster.head.run(
+        ["scontrol", "update", "nodename=node1", "state=down", "reason=test"], user=None
+    )
+    try:
+        user.await_row("adhoc", "n", state="submitted")
+    finally:
+        node.run(["pkill", "-f", "^sleep 600$"], user=None, check=False)
+        node.daemon(["/usr/sbin/slurmd"])
+        slurm_cluster.head.run(
+            ["scontrol", "update", "nodename=node1", "state=resume"], user=None, check=False
+        )
+    slurm_cluster.head.run(["scontrol", "update", f"jobid={native}", "StartTime=now+1"], check=False)
+    user.await_row("adhoc", "n", 90, state="succeeded")
+
+
+@ACCOUNTING
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["OUT_OF_MEMORY", "PREEMPTED", "NODE_FAIL"])
+def test_how_a_job_ended_by_the_queues_word(accounting_user: LabShell, word: str) -> None:
+    """What the lab cannot bring about is what squeue says of a job whose wrapper died."""
+    user = accounting_user
+    end = "sleep 1; kill -9 $(ps -o ppid= $PPID) $PPID"
+    user("run", "hpc", "--name", "e", "--", "sh", "-c", end, code=None)
+    user.wrap("squeue", f'"$real" "$@" | sed -E "s/\\|(FAILED|COMPLETED|CANCELLED)\\|[A-Za-z]+/|{word}|None/"')
+    row = user.await_row("adhoc", "e", 90, state="failed")
+    assert word in row["detail"]
+    assert word in user("why", "adhoc", "e")
+
+
+# --- login nodes -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lab", "runner"),
+    [
+        pytest.param("slurm_cluster", "slurm", marks=SLURM),
+        pytest.param("grid_engine", "sge", marks=GRID),
+    ],
+)
+def test_a_login_node_is_protected(request: pytest.FixtureRequest, lab: str, runner: str) -> None:
+    host: Host = request.getfixturevalue(lab).head
+    with at_lab(host, "") as user:
+        said = user("run", "hpc", "--", "true", code=EXIT_JOB_FAILED)
+        for words in ("login node", '"hpc:"', f'"runner: {runner}"'):
+            assert words in said
+        user.platforms(f"platforms:\n  hpc:\n    hosts: [{host.name}]\n    runner: {runner}\n")
+        user("run", "hpc", "--wait", "--", "true")

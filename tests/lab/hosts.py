@@ -177,15 +177,13 @@ class Host:
         with open(self.state / "etc/shadow", "a", encoding="ascii") as file:
             file.write(f"{USER}:*:20000:0:99999:7:::\n")
         self._make_home(self.home / USER)
-        # A command of the user's goes before the system's own: so tests count and disturb queue commands.
-        (self.state / "etc/environment").write_text(
-            f"PATH=/home/{USER}/bin:/usr/local/bin:/usr/bin:/bin\n", encoding="ascii"
-        )
         (self.state / "hidden").write_text("".join(f"/usr/bin/{name}\n" for name in hide), encoding="ascii")
         (self.state / "sshd_config").write_text(
             f"HostKey {self.lab.host_key}\nUsePAM yes\nUseDNS no\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nPidFile /run/sshd.pid\nSubsystem sftp internal-sftp\n"
-            f"StrictModes no\nAuthorizedKeysFile {self.lab.key}.pub\n",
+            f"StrictModes no\nAuthorizedKeysFile {self.lab.key}.pub\n"
+            # A command of the user's goes before the system's own: so tests count and disturb queue commands.
+            f"SetEnv PATH=/home/{USER}/bin:/usr/local/bin:/usr/bin:/bin:/usr/games\n",
             encoding="ascii",
         )
         self.ssh_config = self.state / "ssh_config"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +24,10 @@ class LabShell(Shell):
 
     def run_dir(self, run: str) -> Path:
         assert self.machine
-        return self.machine.home / USER / "jobmgr-run" / run
+        root = self.machine.home / USER / "jobmgr-run"
+        controller = json.loads((self.run_root / ".controller").read_text(encoding="utf-8"))["controller"]
+        adhoc = root / f"{run}-{controller[:8]}"
+        return adhoc if adhoc.is_dir() else root / run
 
     def status_of(self, run: str, job: str) -> str:
         """The job.status there, "" while there is none."""
@@ -63,10 +67,20 @@ class LabShell(Shell):
         assert self.machine
         path = self.machine.home / USER / "bin" / name
         path.parent.mkdir(exist_ok=True)
-        real = "/usr/bin/" + name
-        path.write_text(f"#!/bin/bash\nreal={real}\n{script}\n", encoding="utf-8")
+        path.write_text(f"#!/bin/bash\nreal=/usr/bin/{name}\n{script}\n", encoding="utf-8")
         path.chmod(0o755)
         return path
+
+    def count(self, *names: str) -> None:
+        """From now on each call of these commands of the host is counted."""
+        for name in names:
+            self.wrap(name, f'echo x >>~/bin/{name}.calls; exec "$real" "$@"')
+
+    def counted(self, name: str) -> int:
+        """How often one of them was called."""
+        assert self.machine
+        path = self.machine.home / USER / "bin" / f"{name}.calls"
+        return len(path.read_text().splitlines()) if path.exists() else 0
 
 
 @contextlib.contextmanager

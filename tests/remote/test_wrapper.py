@@ -727,6 +727,26 @@ def test_a_job_outside_of_an_array_has_no_index(make_job: MakeJob, runner: str, 
     assert job.exit == "SUCCEEDED"
 
 
+def test_an_element_of_a_job_array_leaves_the_others_alone(make_job: MakeJob) -> None:
+    job = make_job(
+        "touch up$JOBMGR_INDEX; setsid sleep 1000 & until test -e go$JOBMGR_INDEX; do sleep 0.05; done",
+        runner="slurm",
+    )
+    first, second, tenth = (job.start({"SLURM_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": n}) for n in ("1", "2", "10"))
+    try:
+        until(lambda: all((job.work_dir / f"up{n}").exists() for n in (1, 2, 10)))
+        (job.work_dir / "go1").touch()
+        assert first.wait(30) == 0
+        assert (second.poll(), tenth.poll()) == (None, None)
+        for n in (2, 10):
+            (job.work_dir / f"go{n}").touch()
+        assert (second.wait(30), tenth.wait(30)) == (0, 0)
+        assert with_token(job.token) == []
+    finally:
+        for child in (first, second, tenth):
+            job.kill(child)
+
+
 def test_a_batch_job_leaves_nothing_running_on_its_node(make_job: MakeJob) -> None:
     job = make_job("setsid sleep 1000 & echo $! > left", runner="slurm", grace=1)
     assert job.run(SLURM) == 0

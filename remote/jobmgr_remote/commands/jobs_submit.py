@@ -8,7 +8,7 @@ submitted twice.
 import os
 import time
 
-from jobmgr_remote import fence, jobfile, layout, proc, runners, session, status, wire
+from jobmgr_remote import fence, hostconf, jobfile, layout, proc, runners, session, status, wire
 from jobmgr_remote.spool import Queued
 
 #: Submit commands of batch systems that run at once.
@@ -100,6 +100,12 @@ class Batch(object):
             )
         return self._batch_command
 
+    def likely_runner(self) -> str:
+        """The runner of the batch system that this host has."""
+        if self.batch_command() == "qsub":
+            return "sge" if proc.find_program("qconf") else "pbs"
+        return {"sbatch": "slurm", "bsub": "lsf"}.get(self.batch_command(), "slurm")
+
 
 def run(request: wire.Request, reply: object, host: object) -> None:
     """Answers with one wire.Submitted per item, as each is known."""
@@ -142,12 +148,16 @@ def _checked(batch: Batch, item: dict) -> dict:
         raise Cannot(
             wire.R_REFUSED,
             (
-                "this host has %s, and nobody chose a runner: the job would run on a login node; "
-                "choose one in platforms.yaml (runner: slurm, say, or runner: background)"
-                % batch.batch_command()
+                "this host has %s, and nobody chose a runner: the job would run on a login node. "
+                'Two lines below "platforms:" in platforms.yaml choose one: "%s:" and, indented, "runner: %s" '
+                '(or "runner: background", if it is to run on this host itself)'
+                % (batch.batch_command(), batch.options.get("platform") or "NAME", batch.likely_runner())
             ),
         )
-    return dict(item, runner=name or runners.BACKGROUND)
+    name = name or runners.BACKGROUND
+    if name in batch.host.conf.deny_runners:  # type: ignore[attr-defined]
+        raise Cannot(wire.R_REFUSED, "the runner %s is not allowed on this host (%s)" % (name, hostconf.PATH))
+    return dict(item, runner=name)
 
 
 def _text(batch: Batch, item: dict) -> str:

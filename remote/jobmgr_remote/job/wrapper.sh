@@ -216,10 +216,10 @@ jobmgr_set_peak() {
 }
 
 # Set jobmgr_found to the live processes of the job: the child with its group and descendants, and what carries the
-# token in its environment. Never the wrapper, what called it, its timer, or what jobmgr itself has started from inside
+# token in its environment (in a job array the token is that of all elements, so the index has to be there too). Never the wrapper, what called it, its timer, or what jobmgr itself has started from inside
 # the job to outlive it (JOBMGR_SERVICE).
 jobmgr_find() {
-    local folder pid word grown=1 delimiter=''
+    local folder pid word token element grown=1 delimiter=''
     # A newer bash leaves out the NULs, and reads a whole environment ten times faster than variable by variable.
     ((BASH_VERSINFO[0] < 5)) || delimiter=$'\n'
     local -a parents=() mine=() others=()
@@ -237,10 +237,14 @@ jobmgr_find() {
     done
     for pid in "${!parents[@]}"; do
         [[ -z ${others[pid]-} && ${parents[pid]} != "$jobmgr_pid" && -O /proc/$pid ]] || continue
+        token=
+        element=
         while IFS= read -r -d "$delimiter" word || [[ -n $word ]]; do
-            [[ $word != *"JOBMGR_TOKEN=$jobmgr_token"* ]] || mine[pid]=1
+            [[ $word != *"JOBMGR_TOKEN=$jobmgr_token"* ]] || token=1
+            [[ $word$'\n' != *"JOBMGR_INDEX=$jobmgr_index"[!0-9]* ]] || element=1
             [[ $word != *JOBMGR_SERVICE=?* || -n $jobmgr_service ]] || others[pid]=1
         done 2> /dev/null < "/proc/$pid/environ"
+        [[ -z $token || ( -n $jobmgr_index && -z $element ) ]] || mine[pid]=1
         [[ -z ${others[pid]-} ]] || unset "mine[pid]"
     done
     while ((grown)); do
