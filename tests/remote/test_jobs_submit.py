@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import shutil
 import signal
@@ -9,13 +11,16 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import interpreters
 from host_side import Answer, Host, await_that, host_in
-from jobmgr_remote import fence, layout, runners, status, wire
+from jobmgr_remote import fence, layout, proc, runners, session, status, wire
 from jobmgr_remote.commands import jobs_submit
+from jobmgr_remote.spool import Queued, Spool
+from measured import host_python
 from needs import need_root
 
 PYTHONS = interpreters.oldest_and_newest()
@@ -172,11 +177,13 @@ def test_one_bad_job_does_not_touch_the_others(new_host: Host) -> None:
 
 
 def test_a_dry_run_shows_the_job_file_and_writes_nothing(tmp_path: Path) -> None:
-    host = Host(tmp_path)
+    home = tmp_path / "home"
+    home.mkdir()
+    host = Host(home, host_python(tmp_path))
     (one,) = host.submit(host.job("echo hello there"), dry_run=True)
     assert one.result == wire.R_SUBMITTED
     assert "echo hello there" in one.text
-    assert list(tmp_path.iterdir()) == []
+    assert list(home.iterdir()) == []
 
 
 def test_a_host_with_a_batch_system_refuses_what_nobody_chose_a_runner_for(
@@ -339,6 +346,166 @@ def peak_of(process: subprocess.Popen[bytes]) -> int:
     return next((int(row.split()[1]) for row in rows if row.startswith("VmHWM")), 0)
 
 
+# --- what an earlier request has left, as the host side finds it ---------------------------------------
+
+
+@pytest.fixture
+def batch(new_host: Host, monkeypatch: pytest.MonkeyPatch) -> jobs_submit.Batch:
+    """A request under way in this process; its answers are in ``batch.reply``."""
+    monkeypatch.setenv("HOME", str(new_host.home))
+    here = session.Host(new_host.run, None)
+    here.run_dir = str(new_host.run_dir)
+    request = wire.Request(wire.PROTOCOL, wire.JOBS_SUBMIT, new_host.run, {}, [], True)
+    return jobs_submit.Batch(request, session.Reply(io.BytesIO()), here)
+
+
+def answers_of(batch: jobs_submit.Batch) -> list[wire.Submitted]:
+    return Answer(wire.JOBS_SUBMIT, 0, batch.reply._stdout.getvalue(), b"").jobs  # type: ignore[attr-defined]
+
+
+def journal(batch: jobs_submit.Batch, item: dict[str, Any], pid: int = 0, instance: str = "") -> None:
+    """An earlier request, by that process, has gone as far as the fence."""
+    process = proc.look(pid)
+    start = process.start if process else "1"
+    entry = fence.Entry(
+        item["token"],
+        item["job"],
+        item["runner"],
+        1.0,
+        pid or 1,
+        start,
+        instance or proc.instance(),
+        "old-host",
+    )
+    fence.append_journal(batch.run_dir, [entry])
+
+
+def test_what_an_earlier_request_did_not_bring_to_the_fence_is_prepared_again(
+    new_host: Host, batch: jobs_submit.Batch
+) -> None:
+    item = new_host.job()
+    assert jobs_submit._prepare_all(batch, [item]) == [item]
+    assert jobs_submit._prepare_all(batch, [item]) == [item]
+    assert answers_of(batch) == []
+
+
+@pytest.mark.parametrize(
+    ("runner", "instance", "pid", "text"),
+    [
+        ("background", "other:1:2", 0, "cut short by a restart of old-host"),
+        ("slurm", "", 0, "an earlier request may have submitted it"),
+        ("background", "", os.getppid(), "submitting it right now"),
+    ],
+)
+def test_what_may_have_been_submitted_by_an_earlier_request_stays_in_doubt(
+    new_host: Host, batch: jobs_submit.Batch, runner: str, instance: str, pid: int, text: str
+) -> None:
+    item = new_host.job(runner=runner)
+    (new_host.run_dir / layout.token_dir(item["token"])).mkdir(parents=True)
+    journal(batch, item, pid, instance)
+    assert jobs_submit._prepare_all(batch, [item]) == []
+    (one,) = answers_of(batch)
+    assert one.result == wire.R_UNKNOWN
+    assert text in one.text
+
+
+def test_a_job_that_never_got_into_the_queue_of_a_dead_request_is_submitted(
+    new_host: Host, batch: jobs_submit.Batch
+) -> None:
+    item = new_host.job()
+    (new_host.run_dir / layout.token_dir(item["token"])).mkdir(parents=True)
+    journal(batch, item)
+    assert jobs_submit._prepare_all(batch, [item]) == [item]
+
+
+def test_a_job_in_the_spool_a_started_one_and_one_with_an_id_are_already_there(
+    new_host: Host, batch: jobs_submit.Batch
+) -> None:
+    queued, started, named = (new_host.job(task=task) for task in ("queued", "started", "named"))
+    named["runner"] = "slurm"
+    for item in (queued, started, named):
+        (new_host.run_dir / layout.token_dir(item["token"])).mkdir(parents=True)
+        journal(batch, item)
+    spool = Spool(str(new_host.home), os.uname()[1], proc.instance())
+    spool.enqueue([Queued(batch.run_dir, queued["job"], queued["token"], "")])
+    claim = fence.token_file(batch.run_dir, started["token"], layout.CLAIM)
+    assert fence.create_directly(claim, "77 77 5 x y\n")
+    fence.write_native_id(batch.run_dir, named["token"], "101")
+    assert jobs_submit._prepare_all(batch, [queued, started, named]) == []
+    assert [(one.result, one.native_id) for one in answers_of(batch)] == [
+        (wire.R_ALREADY, ""),
+        (wire.R_ALREADY, "77"),
+        (wire.R_ALREADY, "101"),
+    ]
+
+
+def test_a_status_file_that_cannot_be_filled_is_not_left_behind(
+    new_host: Host, batch: jobs_submit.Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    item = new_host.job()
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "write_all", full)
+        assert jobs_submit._prepare_all(batch, [item]) == []
+    assert answers_of(batch)[0].text == "No space left on device"
+    assert list(new_host.log_dir(item).iterdir()) == []
+    assert jobs_submit._prepare_all(batch, [item]) == [item]
+
+
+def test_the_link_to_the_latest_submit_moves_on_and_spares_what_is_no_link(tmp_path: Path) -> None:
+    link = tmp_path / layout.LATEST
+    for number in ("01", "01", "02"):
+        jobs_submit._point_latest(str(tmp_path / number))
+        assert os.readlink(link) == number
+    link.unlink()
+    link.mkdir()
+    jobs_submit._point_latest(str(tmp_path / "03"))
+    assert link.is_dir()
+    assert not link.is_symlink()
+
+
+def test_an_input_that_is_there_and_as_new_is_not_copied_again(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "work" / "target"
+    source.write_text("one")
+    jobs_submit._place_input(str(source), str(target))
+    first = target.stat().st_ino
+    jobs_submit._place_input(str(source), str(target))
+    assert target.stat().st_ino == first
+    source.write_text("another")
+    jobs_submit._place_input(str(source), str(target))
+    assert target.read_text() == "another"
+    target.unlink()
+    target.mkdir()
+    with pytest.raises(OSError):
+        jobs_submit._place_input(str(source), str(target))
+    assert os.listdir(tmp_path / "work") == ["target"]
+
+
+def test_a_host_without_bash_refuses_all_jobs(
+    new_host: Host, batch: jobs_submit.Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proc, "find_program", lambda _: "")
+    request = wire.Request(wire.PROTOCOL, wire.JOBS_SUBMIT, new_host.run, {}, [], True)
+    with pytest.raises(session.Refused, match="no bash"):
+        jobs_submit.run(request, batch.reply, batch.host)
+
+
+def test_jobs_that_are_queued_but_cannot_be_started_are_submitted_with_a_warning(new_host: Host) -> None:
+    spool = Spool(str(new_host.home), os.uname()[1], proc.instance())
+    spool.make()
+    Path(spool.folder, "lock").mkdir()
+    item = new_host.job()
+    answer = new_host.call(wire.JOBS_SUBMIT, [item])
+    assert [one.result for one in answer.jobs] == [wire.R_SUBMITTED]
+    (note,) = answer.of(wire.NOTE)
+    assert (note.level, note.code) == ("warning", "slots")
+    Path(spool.folder, "lock").rmdir()
+    new_host.submit()  # as any call: it starts what waits
+    new_host.wait_exit(item)
+
+
 # --- batch systems: the generic path -----------------------------------------------------------------
 
 SBATCH = r"""#!/bin/sh
@@ -397,6 +564,33 @@ def test_a_submit_that_dies_behind_the_fence_stays_in_doubt(new_host: Host, clus
     (cluster / "dies").unlink()
     assert new_host.submit(item)[0].result == wire.R_UNKNOWN
     assert (cluster / "submitted").read_text().count("\n") == 1
+
+
+def test_an_id_that_cannot_be_written_down_is_told_all_the_same(
+    new_host: Host, batch: jobs_submit.Batch, cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", new_host.env["PATH"])
+    monkeypatch.setenv("FAKE", str(cluster))
+    item = new_host.job(runner="slurm")
+    assert jobs_submit._prepare_all(batch, [item]) == [item]
+    Path(fence.token_file(batch.run_dir, item["token"], layout.NATIVE_ID)).mkdir()
+    jobs_submit._submit_batch(batch, [item])
+    (one,) = answers_of(batch)
+    assert (one.result, one.native_id) == (wire.R_SUBMITTED, "101")
+    assert "could not be recorded" in one.text
+
+
+def test_behind_a_full_queue_nobody_else_is_tried(
+    new_host: Host, batch: jobs_submit.Batch, cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", new_host.env["PATH"])
+    item = new_host.job(runner="slurm")
+    assert jobs_submit._submit_one(batch, item, ["the queue is full"]) == (
+        wire.R_LIMIT,
+        "",
+        "the queue is full",
+    )
+    assert not (cluster / "submitted").exists()
 
 
 def test_max_submit_leaves_the_rest_for_later(new_host: Host, cluster: Path) -> None:
