@@ -68,7 +68,8 @@ class Jobs(Runs):
         """Take the next submit number for each instance and make its job, ``submitting``: the intent,
         committed.
 
-        An instance whose latest job is still active, or that does not exist, gets none: the jobs that are
+        An instance whose latest job is still active, that does not exist, or that another process has given a
+        job meanwhile (``NewSubmit.after``), gets none: the jobs that are
         returned are all that may be sent. Two processes never get the same number. A job that a full queue has
         refused is taken again, with its number and its token.
         """
@@ -405,6 +406,8 @@ def _take(db: Any, submit: NewSubmit, now: float, token: str) -> int | None:
         (submit.cycle, submit.task),
     ).fetchone()
     if row is None or (row[1] is not None and _STATES[row[1]] in ACTIVE):
+        return None
+    if submit.after is not None and submit.after != row[0]:
         return None
     if row[1] == State.QUEUED.value:
         return _take_again(db, submit, now, row[2], row[0])

@@ -50,7 +50,11 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class NewSubmit:
-    """A job to be made. ``spec``: JSON text of the submit item, without ``job`` and ``token``."""
+    """A job to be made. ``spec``: JSON text of the submit item, without ``job`` and ``token``.
+
+    ``after``: the submit number that it follows; if another process has taken one since, none is made. None:
+    whatever it is.
+    """
 
     cycle: str
     task: str
@@ -60,6 +64,7 @@ class NewSubmit:
     spec: str
     transport: str = ""
     instance: str = ""
+    after: int | None = None
 
 
 class Job(NamedTuple):

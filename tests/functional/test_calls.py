@@ -49,7 +49,7 @@ def test_each_verb_is_one_call_per_host_for_any_number_of_jobs(warm: Shell) -> N
         (["retrieve", "many"], ["rsync"]),
         (["log", "many", "1/sim_m07"], []),
         (["tidy", "many"], ["remote-tidy"]),
-        (["clean", "many", "--yes", "--remote"], ["remote-tidy", "remote-tidy"]),
+        (["clean", "many", "--yes", "--remote"], ["remote-tidy"]),
     ]
     logins = {}
     for words, expected in verbs:

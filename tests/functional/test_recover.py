@@ -63,7 +63,7 @@ def test_a_run_that_was_taken_over_is_refused_to_its_old_controller(user: Shell)
         assert refused.returncode == 7, (words, refused)
     # Looking is allowed.
     user("poll", "mixed", "1/gate")
-    assert user("log", "mixed", "1/good") == "done\n"
+    assert user("log", "mixed", "1/good/01") == "done\n"
     assert heir.states("mixed", "--poll")["1/gate/01"] == "running"
 
     (user.remote_root / "mixed/share/go").touch()
