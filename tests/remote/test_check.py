@@ -109,6 +109,30 @@ def test_batch_systems_are_told_apart_and_asked(host: Host) -> None:
     assert rows["pbs"]["version"] == ""
 
 
+def test_a_grid_engine_whose_master_is_not_there_is_still_one(host: Host) -> None:
+    tools = host.home / "tools"
+    program(tools, "qstat", 'echo "error: unable to read qmaster name" >&2; exit 1\n')
+    host.env["PATH"] = f"{tools}:{host.env['PATH']}"
+    (found,) = host.call(wire.CHECK).of(wire.INIT)
+    rows = {row["name"]: row for row in found["runners"]}
+    assert "qmaster" in rows["sge"]["version"]
+    assert rows["sge"]["queue"].startswith("no: ")
+    assert rows["pbs"]["version"] == ""
+
+
+def test_accounting_that_does_not_know_the_job_is_accounting(host: Host) -> None:
+    tools = host.home / "tools"
+    program(tools, "msub", "echo 9.1\n")
+    program(tools, "sbatch", "echo slurm 22.05.8\n")
+    program(tools, "squeue", 'echo "JOBID|STATE|REASON|SUBMIT_TIME|COMMENT|NAME"\n')
+    program(tools, "sacct", "exit 0\n")
+    host.env["PATH"] = f"{tools}:{host.env['PATH']}"
+    (found,) = host.call(wire.CHECK).of(wire.INIT)
+    rows = {row["name"]: row for row in found["runners"]}
+    assert rows["slurm"]["accounting"] == "yes"
+    assert (rows["moab"]["version"], rows["moab"]["queue"]) == ("9.1", "")
+
+
 def test_quota_is_what_the_program_says(host: Host) -> None:
     tools = host.home / "tools"
     program(

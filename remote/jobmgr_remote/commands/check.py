@@ -25,7 +25,7 @@ LONGEST_HOLD = 300.0
 ASK_TIMEOUT = 15.0
 TRIAL_BYTES = 65536
 #: ``qstat`` is the name of two systems' command; what the right one says of itself.
-_SAYS = {"pbs": ("pbs", "version", "torque"), "sge": ("ge ", "grid engine")}
+_SAYS = {"pbs": ("pbs", "version", "torque"), "sge": ("sge", "ge ", "grid engine", "gridengine", "qmaster")}
 
 
 def run(request: wire.Request, reply: Reply, host: Host) -> None:
@@ -225,13 +225,13 @@ def version_of(runner: object) -> str:
     if not proc.find_program(argv[0]):
         return ""
     done = proc.run(argv, ASK_TIMEOUT)
-    line = first_line(done)
+    said = (done.out + " " + done.err).lower()
     says = _SAYS.get(runner.NAME)  # type: ignore[attr-defined]
-    if says and not any(word in (line + " ").lower() for word in says):
+    if says and not any(word in said for word in says):
         return ""
     if runner.NAME == "pbs" and done.code != 0:  # type: ignore[attr-defined]
-        return ""
-    return line
+        return ""  # Grid Engine's, which has no such option
+    return first_line(done)
 
 
 def queue(runner: object, host: Host, ask: object) -> str:

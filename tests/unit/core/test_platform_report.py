@@ -86,7 +86,9 @@ def test_every_warning_and_error_has_advice() -> None:
 
 def test_a_host_for_a_person_ends_with_6_and_one_that_is_down_with_5() -> None:
     refused = HostLook("a", (Attempt("fabric", 1.0, "login refused", True),), "fabric")
-    down = HostLook("b", (Attempt("fabric", 1.0, "timed out"), Attempt("openssh", 1.0, "timed out")), "fabric")
+    down = HostLook(
+        "b", (Attempt("fabric", 1.0, "timed out"), Attempt("openssh", 1.0, "timed out")), "fabric"
+    )
     silent = replace(LOOK, found={}, error="the host side gave no answer")
     assert report(SETTINGS, [LOOK, down, refused]).exit_code == 6
     assert report(SETTINGS, [LOOK, down]).exit_code == 5
@@ -94,11 +96,41 @@ def test_a_host_for_a_person_ends_with_6_and_one_that_is_down_with_5() -> None:
 
 
 def test_the_transport_that_works_is_recommended() -> None:
-    seen = replace(LOOK, attempts=(Attempt("fabric", 1.0, "no such key type", True), Attempt("openssh", 1.0)), used="openssh")  # noqa: E501
+    seen = replace(
+        LOOK,
+        attempts=(Attempt("fabric", 1.0, "no such key type", True), Attempt("openssh", 1.0)),
+        used="openssh",
+    )
     made = report(SETTINGS, [seen])
     assert made.exit_code == 0
     assert "transport: openssh  # fabric does not get in" in made.stanza
     assert of("transport fabric", seen).level is Level.WARNING
+
+
+def test_what_is_slow_or_not_needed_is_a_note() -> None:
+    attempts = (Attempt("fabric", 9.0), Attempt("openssh", 0.1, "no ssh on this machine"))
+    seen = replace(LOOK, attempts=attempts, host_key="verified", clock_offset=-20.0)
+    made = report(replace(SETTINGS, transport="fabric"), [seen])
+    notes = {one.topic for one in made.findings if one.level is Level.INFO}
+    assert notes == {"transport fabric", "transport openssh", "clock"}
+    assert "behind" in of("clock", seen).text
+    assert "transport" not in {one.topic for one in made.findings}
+
+
+def test_this_machine_wants_no_rsync_and_no_sessions() -> None:
+    seen = HostLook("localhost", (Attempt("local", 0.0),), "local", "local", found={**FOUND, "shared": True})
+    made = report(replace(SETTINGS, transport="local"), [seen])
+    assert made.exit_code == 0
+    assert not {"rsync", "sessions", "host key"} & {one.topic for one in made.findings}
+
+
+def test_a_batch_system_without_accounting_is_as_good() -> None:
+    seen = look(runners=[{**SLURM, "accounting": "no: disabled"}], policy={"syslog": True})
+    assert of("runner slurm", seen).level is Level.OK
+    assert "no accounting (disabled)" in of("runner slurm", seen).text
+    assert "system log" in of("site policy", seen).text
+    own = of("runner tide", look(), replace(SETTINGS, runner="tide"))
+    assert own.level is Level.ERROR
 
 
 def test_a_batch_system_that_nobody_chose_is_recommended() -> None:
@@ -136,7 +168,8 @@ _TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
 def test_the_stanza_is_read_back_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], script: str
 ) -> None:
-    chosen = {"runner": "slurm", "environment": environment, "init_script": script, "max_active": 3}
+    chosen = {"runner": "slurm", "environment": environment, "init_script": script, "max_active": 3,
+              "long_poll": True, "polling_interval": ["1m", "5m"]}  # fmt: skip
     made = report(replace(SETTINGS, name="a.b", hosts=("x", "y"), runner="slurm", chosen=chosen), [LOOK])
     file = tmp_path_factory.mktemp("p") / "platforms.yaml"
     file.write_text(made.stanza, encoding="utf-8")
