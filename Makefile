@@ -3,12 +3,14 @@
 VENV ?= .venv
 export VENV
 
-.PHONY: help demo test lint coverage clean
+.PHONY: help demo test lint chaos fuzz coverage clean
 
 help:
 	@echo "make demo      the worked example, on a private sshd of this machine"
 	@echo "make test      the whole test suite, lint and branch coverage included"
 	@echo "make lint      ruff, mypy, shellcheck, the import table, the Python floors"
+	@echo "make chaos     cut submits at every step, 10,000 times and more (an hour; CHAOS=--help)"
+	@echo "make fuzz      wild input for every reader of foreign text (EXAMPLES=20000)"
 	@echo "make coverage  the test suite, then every line and branch that it missed"
 	@echo "make clean     remove what the others made"
 
@@ -23,6 +25,14 @@ test:
 lint:
 	@scripts/setup.sh test
 	@$(VENV)/bin/python -m pytest -q tests/test_lint.py tests/test_architecture.py
+
+chaos:
+	@scripts/setup.sh test
+	@PYTHONPATH=.:remote:tests $(VENV)/bin/python -m chaos.injections $(CHAOS)
+
+fuzz:
+	@scripts/setup.sh test
+	@FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) $(VENV)/bin/python -m pytest -q --timeout 0 tests/fuzz
 
 coverage:
 	@scripts/setup.sh test

@@ -208,6 +208,7 @@ def main() -> None:
     import jobmgr_remote.commands.jobs_submit
     import jobmgr_remote.commands.remote_init
     import jobmgr_remote.runners.background  # noqa: F401
+    from jobmgr_remote import proc
 
     signal.signal(signal.SIGCHLD, reap)
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
@@ -224,6 +225,8 @@ def main() -> None:
         request = json.loads(data)
         if request["verb"] == "!processes":
             connection.sendall(json.dumps(processes()).encode() + b"\n")
+        elif request["verb"] == "!instance":
+            connection.sendall(json.dumps(proc.instance()).encode() + b"\n")
         elif request["verb"] == "!resume":
             resume()
             connection.sendall(b"0\n")
