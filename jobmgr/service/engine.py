@@ -9,7 +9,7 @@ the thread that calls :meth:`Engine.step`, a batch at a time. ``tick``, ``play``
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -337,8 +337,14 @@ class Engine:
         for name, keys in by_platform.items():
             self.submit(name, keys)
 
-    def submit(self, name: str, keys: list[Key]) -> None:
-        """Start submitting tasks to a platform (or group), as many as there is room for."""
+    def submit(self, name: str, keys: list[Key], before: Mapping[Key, int] | None = None) -> None:
+        """Start submitting tasks to a platform (or group), as many as there is room for.
+
+        ``before``: their latest submit numbers when that was decided; None: just now.
+        """
+        if before is None:
+            before = {i.key: i.last_submit for i in self.ctx.store.instances(keys=keys)}
+        known = before
         platforms = self.ctx.world.candidates(name)
         key = ("submit", name)
         now = self.ctx.now()
@@ -354,7 +360,7 @@ class Engine:
 
         def work() -> list[submit.Sent]:
             parts = [keys[at : at + BATCH] for at in range(0, len(keys), BATCH)]
-            return [submit.submit_tasks(self.ctx, platforms, part) for part in parts]
+            return [submit.submit_tasks(self.ctx, platforms, part, known) for part in parts]
 
         def finish(sent: list[submit.Sent]) -> None:
             for one in sent:

@@ -57,7 +57,7 @@ def submit_now(ctx: RunContext, keys: Sequence[Key]) -> Started:
         by_platform.setdefault(ctx.task(key[1]).platform, []).append(key)
     with Engine(ctx, plans=False) as engine:
         for platform, group in by_platform.items():
-            engine.submit(platform, group)
+            engine.submit(platform, group, before)
         while engine.busy:
             engine.step(5.0)
             engine.follow()

@@ -54,14 +54,17 @@ class Sent:
     error: JobmgrError | None = None
 
 
-def submit_tasks(ctx: RunContext, platforms: Sequence[Platform], keys: Sequence[Key]) -> Sent:
+def submit_tasks(
+    ctx: RunContext, platforms: Sequence[Platform], keys: Sequence[Key], before: Mapping[Key, int]
+) -> Sent:
     """Submit these task instances to the first platform of ``platforms`` that can be reached.
+
+    ``before``: their latest submit numbers when it was decided to submit them. A play and a person may want
+    the same task at once: who comes second finds its number taken, and makes no job.
 
     Never raises for a host: tasks that could not be sent stay as they are, queued, and ``error`` tells why.
     """
     error: JobmgrError | None = None
-    # A play and a person may want the same task at once: who comes second finds its number taken.
-    before = {i.key: i.last_submit for i in ctx.store.instances(keys=keys)}
     for platform in platforms:
         try:
             host = connect_any(ctx, platform)
