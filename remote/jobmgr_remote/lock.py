@@ -30,15 +30,11 @@ class Lock(object):
         self._held_file = ""
 
     def __enter__(self) -> "Lock":
-        deadline = time.monotonic() + self.timeout
-        pause = 0.002
-        while not self._try():
-            if time.monotonic() >= deadline:
-                raise Held(
-                    errno.EAGAIN, "another jobmgr call has been holding this lock for too long", self.path
-                )
-            time.sleep(pause)
-            pause = min(pause * 2, 0.1)
+        try:
+            self._acquire()
+        except BaseException:  # a long poll asks often: no descriptor may stay open
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -48,6 +44,17 @@ class Lock(object):
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _acquire(self) -> None:
+        deadline = time.monotonic() + self.timeout
+        pause = 0.002
+        while not self._try():
+            if time.monotonic() >= deadline:
+                raise Held(
+                    errno.EAGAIN, "another jobmgr call has been holding this lock for too long", self.path
+                )
+            time.sleep(pause)
+            pause = min(pause * 2, 0.1)
 
     def _try(self) -> bool:
         if self._fd < 0:

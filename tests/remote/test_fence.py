@@ -200,6 +200,104 @@ def test_native_id_and_kill_mark_lie_beside_the_claim(tmp_path: Path) -> None:
     assert (tmp_path / layout.token_dir(TOKEN)).stat().st_mode & 0o777 == 0o700
 
 
+def test_a_link_that_cannot_be_made_for_another_reason_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(OSError, match="No space"):
+        fence.revoke(str(tmp_path), TOKEN)
+    assert os.listdir(tmp_path / layout.token_dir(TOKEN)) == []
+
+
+def test_a_link_that_was_made_and_reported_as_refused_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an NFS server answers when it gets the same question twice."""
+    link = os.link
+
+    def twice(source: str, target: str) -> None:
+        link(source, target)
+        raise FileExistsError(errno.EEXIST, "File exists")
+
+    monkeypatch.setattr(os, "link", twice)
+    assert fence.revoke(str(tmp_path), TOKEN)
+    monkeypatch.undo()
+    assert fence.read_claim(str(tmp_path), TOKEN).state == wire.C_REVOKED
+
+
+def test_a_claim_that_vanishes_while_it_is_compared_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    assert fence._same_file(str(tmp_path / "mine"), str(tmp_path / "mine"))
+    assert not fence._same_file(str(tmp_path / "mine"), str(tmp_path / "gone"))
+
+
+def test_a_file_that_is_there_is_not_created_again(tmp_path: Path) -> None:
+    path = tmp_path / "claim"
+    assert fence.create_directly(str(path), "one")
+    assert not fence.create_directly(str(path), "two")
+    assert path.read_text() == "one"
+
+
+@pytest.mark.parametrize("change", [(3, "soon"), (4, "me"), (0, "no-token")])
+def test_a_line_of_the_journal_with_a_word_that_makes_no_sense_is_left_out(change: tuple[int, str]) -> None:
+    words = fence.format_entry(an_entry()).split()
+    words[change[0]] = change[1]
+    assert fence.parse_entry((" ".join(words) + "\n").encode()) is None
+
+
+def test_a_release_that_cannot_be_written_leaves_the_job_in_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [(TOKEN, "1/t/01", "slurm")]
+    fence.release(str(tmp_path), jobs)  # there is no journal: nothing to release
+    assert os.listdir(tmp_path) == []
+    journal_in(tmp_path)
+    fence.append_journal(str(tmp_path), [an_entry()])
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fence, "write_all", full)
+        fence.release(str(tmp_path), jobs)
+    fence.release(str(tmp_path), [])
+    assert TOKEN in fence.read_journal(str(tmp_path))
+
+
+@pytest.mark.parametrize(("number", "counts"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_file_system_that_syncs_no_folders_is_as_good_as_one_that_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, counts: bool
+) -> None:
+    def refused(_: int) -> None:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(os, "fsync", refused)
+    if counts:
+        with pytest.raises(OSError, match="refused"):
+            fence.sync_folder(str(tmp_path))
+    else:
+        fence.sync_folder(str(tmp_path))
+
+
+def test_a_folder_that_another_call_makes_meanwhile_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir = os.mkdir
+    path = tmp_path / "a" / "b"
+
+    def slow(name: str, mode: int) -> None:
+        mkdir(name, mode)
+        if name == str(path.parent):
+            mkdir(str(path), mode)  # somebody else, at the same time
+
+    monkeypatch.setattr(os, "mkdir", slow)
+    assert not fence.make_folders(str(path))
+    assert path.is_dir()
+
+
 # --- locks -------------------------------------------------------------------------------------------
 
 
@@ -242,3 +340,29 @@ def test_a_lock_file_of_another_host_is_taken_over_when_it_is_old(
     os.utime(held, (1, 1))
     with lock.Lock(str(tmp_path / "lock"), 1.0):
         pass
+
+
+def test_a_lock_whose_file_system_fails_otherwise_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", broken)
+    with pytest.raises(OSError, match="Input/output error"), lock.Lock(str(tmp_path / "lock"), 0):
+        pass
+
+
+def test_a_lock_that_was_not_had_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    with lock.Lock(path):
+        before = os.listdir("/proc/self/fd")
+        with pytest.raises(lock.Held), lock.Lock(path, 0):
+            pass
+        assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_a_lock_file_that_vanishes_while_it_is_looked_at_was_not_left_behind(tmp_path: Path) -> None:
+    one = lock.Lock(str(tmp_path / "lock"))
+    assert not one._left_behind(str(tmp_path / "lock.held"))
+    lock._unlink(str(tmp_path / "lock.held"))

@@ -177,3 +177,89 @@ def test_a_program_is_found_on_path_first(tmp_path: Path, monkeypatch: pytest.Mo
     mine.chmod(0o755)
     assert proc.find_program("bash") == str(mine)
     assert proc.find_program("no-such-program") == ""
+
+
+def test_of_a_host_without_proc_nothing_is_known_and_nothing_is_claimed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither /proc nor what it tells: as under a hidepid that hides even the own entries."""
+
+    def hidden(path: str, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", hidden)
+        patch.setattr(os, "stat", hidden)
+        patch.setattr("builtins.open", hidden)
+        instance, seen, mine = proc.instance(), proc.can_see(), proc.own()
+        environment = proc.environment(os.getpid())
+        alive = proc.is_alive(os.getpid(), mine.start)
+    assert instance == "-:-:-"
+    assert not seen
+    assert (mine.pid, mine.ppid, mine.start) == (os.getpid(), os.getppid(), proc.UNKNOWN)
+    assert environment is None
+    assert not alive
+    assert proc.same_instance(instance, proc.instance())
+
+
+def test_a_process_that_ends_while_it_is_looked_at_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise ProcessLookupError(3, "No such process")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", gone)
+        found, environment = proc.look(os.getpid()), proc.environment(os.getpid())
+    assert found is None
+    assert environment is None
+
+
+def test_an_environment_of_many_pages_is_read_to_its_end() -> None:
+    value = "x" * 100000
+    env = {"A": value, "B": value, "JOBMGR_TOKEN": "tok"}
+    size = sum(len(name) + len(text) + 2 for name, text in env.items())
+    env["PAD"] = "p" * (-(size + len("PAD=") + 1) % 4096)  # whole pages: its end shows only at a second look
+    process = subprocess.Popen(["sleep", "1000"], env=env)
+    try:
+        await_that(lambda: proc.variable(proc.environment(process.pid), "PAD"))
+        data = proc.environment(process.pid)
+        assert data
+        assert proc.variable(data, "JOBMGR_TOKEN") == "tok"
+        assert proc.variable(data, "B") == value
+        assert proc.variable(data, "PAD") == env["PAD"]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_signal_works_where_the_kernel_has_no_pidfds(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(_: int) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", missing, raising=False)
+    found = proc.look(sleeper.pid)
+    assert found
+    assert proc.send(found, signal.SIGTERM) == ""
+    assert sleeper.wait(20) == -signal.SIGTERM
+
+
+def test_a_process_that_ends_just_before_the_signal_needs_none(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise ProcessLookupError(3, "No such process")
+
+    found = proc.look(sleeper.pid)
+    assert found
+    monkeypatch.setattr(os, "pidfd_open", gone, raising=False)
+    assert proc.send(found, signal.SIGTERM) == ""
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    monkeypatch.setattr(os, "kill", gone)
+    assert proc.send(found, signal.SIGTERM) == ""
+
+
+def test_a_command_that_ignores_the_first_signal_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proc, "TERM_TO_KILL", 0.3)
+    done = proc.run(["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"], 0.5)
+    assert done == proc.Done(None, "", "timed out after 0.5 s: sh")

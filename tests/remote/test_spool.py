@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import random
 import shutil
@@ -10,7 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 
 from host_side import PACKAGE, await_that, host_in
 from jobmgr_remote import fence, layout, proc, spool, wire
+from jobmgr_remote.runners import background
 
 SLOT = str(PACKAGE / "job" / "slot.sh")
 BASH = shutil.which("bash") or ""
@@ -358,3 +361,110 @@ def test_a_slot_that_was_told_to_look_once_more_does_so_before_it_closes_its_doo
     script = f'echo more >"{mark}"; echo $$; exec bash {SLOT} {bench.spool.folder} 1 1'
     done = subprocess.run([BASH, "-c", script], stdout=subprocess.PIPE, check=True, timeout=60)
     assert Path(bench.spool.slots, f"1.{done.stdout.decode().strip()}.last").read_text() == ""
+
+
+def refuse(number: int) -> Callable[..., None]:
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refused
+
+
+def test_a_job_that_cannot_be_queued_is_told_and_leaves_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = spool.Queued(str(bench.run_dir), "1/t/01", str(uuid.uuid4()), "")
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "write_all", refuse(errno.ENOSPC))
+        failed = bench.spool.enqueue([job])
+    assert [(token, error.errno) for token, error in failed.items()] == [(job.token, errno.ENOSPC)]
+    assert os.listdir(bench.spool.queue) == []
+
+
+def test_an_entry_that_was_taken_and_is_no_longer_queued_counts_as_taken(bench: Bench) -> None:
+    (token,) = bench.queue()
+    name = bench.spool.content().by_token[token]
+    Path(bench.spool.taken, name).write_text("1 1\n")
+    os.unlink(f"{bench.spool.queue}/{name}")
+    assert bench.spool.content().entries == {name: "1 1"}
+
+
+def test_rows_about_what_jobs_left_that_make_no_sense_are_left_out(bench: Bench) -> None:
+    slot = spool.Slot(1, 77, "5", False)
+    Path(bench.spool.slots, "1.77.orphans").write_text("12 34 56 78 tok\ntorn 1\nx 1 2 3 tok\n")
+    assert bench.spool.orphans(slot) == [spool.Left(12, "34", 56, 78, "tok")]
+
+
+def test_who_finds_the_spool_locked_leaves_it_to_the_other(bench: Bench) -> None:
+    bench.queue()
+    with bench.spool.lock(1.0):
+        assert bench.spool.tend(BASH, SLOT, 0.0) == 0
+    assert bench.spool.live_slots() == []
+
+
+def test_a_slot_is_woken_where_there_are_no_hard_links(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", refuse(errno.EPERM))
+    mark = Path(bench.spool.slots, "1.77.last")
+    slot = spool.Slot(1, 77, "5", False)
+    assert bench.spool._poke(slot)
+    assert mark.read_text() == "more\n"
+    assert bench.spool._poke(slot)
+    mark.write_text("")
+    assert not bench.spool._poke(slot)
+    assert [name for name in os.listdir(bench.spool.folder) if "poke" in name] == []
+
+
+def test_a_slot_that_was_to_retire_stays_when_there_is_room_again(bench: Bench) -> None:
+    slots = [spool.Slot(number, 70 + number, "5", False) for number in (1, 2)]
+    mark = Path(bench.spool.slots, "2.72.retire")
+    bench.spool._mark_surplus(slots, 0, 1)
+    assert mark.exists()
+    bench.spool._mark_surplus(slots, 0, 2)
+    assert not mark.exists()
+
+
+def test_a_slot_works_without_being_a_subreaper(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise OSError("no C library to be had")
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    assert spool.load_prctl() is None
+    tokens = bench.queue(2)
+    bench.tend()
+    await_that(lambda: bench.ran() == tokens)
+    bench.until_empty()
+
+
+def test_children_that_somebody_else_has_waited_for_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    monkeypatch.setattr(spool, "_children", [gone.pid])
+    spool._reap()
+    assert spool._children == []
+
+
+def test_the_age_of_what_is_not_there_is_nothing(tmp_path: Path) -> None:
+    assert spool._age(str(tmp_path / "gone")) == 0.0
+
+
+def test_the_slot_script_is_laid_out_where_bash_cannot_read_the_package(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package in an archive: its files can be had, but have no path."""
+    assert background.slot_script(bench.spool) == SLOT
+    monkeypatch.setattr(background, "__file__", "/archive.pyz/jobmgr_remote/runners/background.py")
+    copy = background.slot_script(bench.spool)
+    assert Path(copy).parent == Path(bench.spool.folder)
+    assert Path(copy).read_bytes() == Path(SLOT).read_bytes()
+    first = os.stat(copy).st_ino
+    assert background.slot_script(bench.spool) == copy
+    assert os.stat(copy).st_ino == first
+
+
+def test_a_spool_that_cannot_be_tended_stops_no_call(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.queue()
+    monkeypatch.setattr(background, "spool_of", lambda _: bench.spool)
+    os.mkdir(bench.spool.folder + "/max_active")
+    assert background.tend(None, {"max_active": 3}) is bench.spool
+    assert bench.spool.live_slots() == []
+    os.rmdir(bench.spool.folder + "/max_active")
