@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import os
 import random
-import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -123,7 +122,7 @@ class Session:
                     run_root=self.run_root,
                     home=self._home,
                     controller=runs.controller_id(self.run_root),
-                    owner=f"{getpass.getuser()}@{socket.gethostname()}",
+                    owner=f"{getpass.getuser()}@{os.uname().nodename}",
                     hosts=Hosts(ssh_config=self._config_file, wrap=self._wrap),
                     candidates=lambda name: self._platforms().candidates(name, random.Random()),
                     clock=time.time,

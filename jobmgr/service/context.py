@@ -6,14 +6,17 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobmgr.core.events import Emit, Event
-from jobmgr.core.tasks import SuiteDef, TaskDef, TaskTable
 from jobmgr.errors import JobmgrError, SuiteError
-from jobmgr.platforms.model import Platform
-from jobmgr.service.hosts import Hosts
 from jobmgr.store import Store
 from jobmgr_remote import layout, wire
+
+if TYPE_CHECKING:
+    from jobmgr.core.tasks import SuiteDef, TaskDef
+    from jobmgr.platforms.model import Platform
+    from jobmgr.service.hosts import Hosts
 
 Clock = Callable[[], float]
 
@@ -77,6 +80,8 @@ class RunContext:
     def suite(self) -> SuiteDef:
         """The suite as it was installed. Raises SuiteError if the store's copy is of another version."""
         if self._suite is None:
+            from jobmgr.core.tasks import SuiteDef
+
             try:
                 self._suite = SuiteDef.from_json(self.meta(M_SUITE))
             except ValueError as error:
@@ -110,6 +115,8 @@ class RunContext:
         Cheaper than :meth:`task` where thousands are asked for. Name, parameters, inputs, outputs,
         environment and directives are those of the template.
         """
+        from jobmgr.core.tasks import TaskTable
+
         tasks = self.suite.tasks
         if not isinstance(tasks, TaskTable):
             return tasks.get(name)

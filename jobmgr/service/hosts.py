@@ -5,16 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jobmgr.platforms import third_party
-from jobmgr.platforms.model import Platform
-from jobmgr.transport import make_transport
-from jobmgr.transport.base import Hold, Transport
-from jobmgr.transport.chaos import Chaos, Chaotic
-from jobmgr.transport.remote_call import RemoteSettings, Reply
-from jobmgr.transport.remote_call import call as remote_call
 from jobmgr_remote import wire
+
+if TYPE_CHECKING:
+    from jobmgr.platforms.model import Platform
+    from jobmgr.transport.base import Hold, Transport
+    from jobmgr.transport.remote_call import Reply
 
 OnRecord = Callable[[str, Any], None]
 _WITH_RUNNERS = (wire.JOBS_SUBMIT, wire.JOBS_POLL, wire.JOBS_KILL, wire.SCAN, wire.CHECK)
@@ -22,6 +20,8 @@ _WITH_RUNNERS = (wire.JOBS_SUBMIT, wire.JOBS_POLL, wire.JOBS_KILL, wire.SCAN, wi
 
 def faulty(chaos: str, tell: Callable[[str], None] | None = None) -> Callable[[Transport], Transport]:
     """What ``Hosts.wrap`` takes, for faults as ``chaos`` says (docs/cli.md). Raises UsageError."""
+    from jobmgr.transport.chaos import Chaos, Chaotic
+
     parsed = Chaos.parse(chaos)
     return lambda transport: Chaotic(transport, parsed, tell)
 
@@ -45,6 +45,8 @@ class Hosts:
         with self._lock:
             found = self._transports.get(key)
             if found is None:
+                from jobmgr.transport import make_transport
+
                 found = make_transport(
                     platform.transport,
                     host,
@@ -76,6 +78,10 @@ class Hosts:
 
         Runners that are not built in travel along.
         """
+        from jobmgr.platforms import third_party
+        from jobmgr.transport.remote_call import RemoteSettings
+        from jobmgr.transport.remote_call import call as remote_call
+
         if verb in _WITH_RUNNERS:
             names = {str(item.get("runner", "")) for item in (*items, common or {})} | {platform.runner}
             own = third_party.sources(platform, names)

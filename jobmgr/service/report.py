@@ -8,19 +8,20 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jobmgr.core.decide import RULES
 from jobmgr.core.events import Note
-from jobmgr.core.plan import Instance as Planned
-from jobmgr.core.plan import Plan
-from jobmgr.core.select import Candidate, select
 from jobmgr.core.states import ACTIVE, BEFORE_JOB, FINAL, State
 from jobmgr.errors import NotFoundError
 from jobmgr.service.context import M_FINISHED, RunContext
 from jobmgr.store import records
 from jobmgr.store.records import Instance, Job, JobLine, job_id
 from jobmgr_remote import wire
+
+if TYPE_CHECKING:
+    from jobmgr.core.plan import Instance as Planned
+    from jobmgr.core.plan import Plan
+    from jobmgr.core.select import Candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ class Why:
 
 def candidates(ctx: RunContext, lines: Sequence[JobLine]) -> list[Candidate]:
     """The tasks of a run as IDs can select them."""
+    from jobmgr.core.select import Candidate
+
     return [Candidate(line.cycle, line.task, line.state, tuple(range(1, line.submit + 1))) for line in lines]
 
 
@@ -104,6 +107,8 @@ def selected(ctx: RunContext, ids: Sequence[str]) -> list[tuple[str, str, int | 
     """(cycle, task, submit number or None for the latest) for each thing that the IDs mean. Raises as
     ``select`` does.
     """
+    from jobmgr.core.select import select
+
     found = select(ids, candidates(ctx, ctx.store.lines()), _families(ctx, ids))
     return [(candidate.cycle, candidate.task, submit) for candidate, submit in found]
 
@@ -119,6 +124,8 @@ def rows(ctx: RunContext, ids: Sequence[str] = ()) -> list[JobRow]:
     if not ids:
         jobs = ctx.store.latest_jobs()
         return [_row(line, jobs.get((line.cycle, line.task))) for line in lines]
+    from jobmgr.core.select import select
+
     by_key = {(line.cycle, line.task): line for line in lines}
     found = select(ids, candidates(ctx, lines), _families(ctx, ids))
     latest = ctx.store.latest_jobs() if len(found) > 50 else {}
@@ -248,6 +255,8 @@ def _waiting(ctx: RunContext, lines: Sequence[JobLine]) -> list[tuple[str, str]]
 
 def plan_of(ctx: RunContext, cycle: str) -> Plan:
     """The plan of one cycle, as the store has it."""
+    from jobmgr.core.plan import Plan
+
     outputs = ctx.store.outputs(cycle)
     return Plan(
         ctx.suite.graph,
@@ -261,6 +270,8 @@ def plan_of(ctx: RunContext, cycle: str) -> Plan:
 
 def planned(instance: Instance, reached: frozenset[str]) -> Planned:
     """A task instance of the store, as the plan takes it."""
+    from jobmgr.core.plan import Instance as Planned
+
     held = instance.hold and instance.state not in ACTIVE and instance.state not in FINAL
     return Planned(
         instance.task,
@@ -294,6 +305,8 @@ def why(ctx: RunContext, text: str) -> Why:
         WhyLine(None, "message", f"{m.severity} {m.text} ({m.time})") for m in ctx.store.messages(job.number)
     ]
     lines.sort(key=lambda line: line.time if line.time is not None else float("inf"))
+    from jobmgr.core.decide import RULES
+
     rule = RULES.get(job.rule, job.rule or "not asked yet")
     return Why(row, tuple(lines), rule, _next(ctx, job, row))
 

@@ -8,10 +8,9 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jobmgr.core.tasks import SuiteDef, TaskDef
 from jobmgr.errors import NotFoundError, RefusedError, UsageError
-from jobmgr.service import install, tidy
 from jobmgr.service.context import (
     M_ADHOC,
     M_CONTROLLER,
@@ -27,6 +26,10 @@ from jobmgr.service.context import (
 )
 from jobmgr.store import Store
 from jobmgr_remote import layout
+
+if TYPE_CHECKING:
+    from jobmgr.core.tasks import SuiteDef, TaskDef
+    from jobmgr.service import tidy
 
 DEFAULT_CYCLE = "1"
 
@@ -118,6 +121,8 @@ def make_run_dir(world: World, name: str) -> Path:
 
     Raises RefusedError if something else is in the way, UsageError if it cannot be made.
     """
+    from jobmgr.service import install
+
     folder = run_dir(world, name)
     if folder.exists() and not (folder / layout.SERVICE).is_dir() and any(folder.iterdir()):
         raise RefusedError(f"{folder} exists and is no run directory; move it away, or choose another --name")
@@ -161,6 +166,8 @@ def install_suite(
 
 def _install_files(source: Source, folder: Path) -> None:
     if source.folder is not None:
+        from jobmgr.service import install
+
         files = install.source_files(source.folder, source.suite.install, _always(source))
         install.install_source(source.folder, folder, files)
 
@@ -239,6 +246,8 @@ def clean_run(ctx: RunContext, *, local: bool, remote: bool, dry_run: bool = Fal
 
     Raises RefusedError while jobs are active. A host that refuses or does not answer is told in ``failed``.
     """
+    from jobmgr.service import tidy
+
     tidy.refuse_while_active(ctx)
     paths: list[tuple[str, str]] = []
     failed: list[tidy.Tidied] = []
