@@ -28,14 +28,16 @@ def main(path: Path) -> None:
     figure, axes = pyplot.subplots(lines, columns, figsize=(5.5 * columns, 4.2 * lines), squeeze=False)
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
-    for axis, name in zip(axes.flat, shown):
+    for axis, name in zip(axes.flat, shown, strict=False):
         mine = [row for row in rows if row["scenario"] == name]
         for contestant in dict.fromkeys(row["contestant"] for row in mine):
             points = sorted(
                 (row["number"], row["seconds"]) for row in mine if row["contestant"] == contestant
             )
             bare = contestant.startswith(("floor", "rsync", "bare"))
-            axis.plot(*zip(*points), marker="o", linestyle="--" if bare else "-", label=contestant)
+            axis.plot(
+                *zip(*points, strict=True), marker="o", linestyle="--" if bare else "-", label=contestant
+            )
         axis.set(xscale="log", yscale="log", title=TITLES[name], xlabel="N", ylabel="seconds")
         axis.grid(alpha=0.3, which="both")
         axis.legend(fontsize=7)

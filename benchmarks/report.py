@@ -64,9 +64,11 @@ def table(rows: Sequence[Row]) -> str:
                 cells.append(f"{_cell(found[0], mine):>18}" if found else " " * 18)
             lines.append(f"  {contestant:<32}" + "".join(cells))
         lines.append("")
-    for row in rows:
-        if row.scenario == "memory":
-            lines.append(f"peak memory of the {row.contestant}, N={row.number}: {row.more['peak_mb']:.0f} MB")
+    lines += [
+        f"peak memory of the {row.contestant}, N={row.number}: {row.more['peak_mb']:.0f} MB"
+        for row in rows
+        if row.scenario == "memory"
+    ]
     return "\n".join(lines) + "\n"
 
 
