@@ -32,7 +32,7 @@ DefMemPerCPU=400
 ReturnToService=2
 SlurmdTimeout=10
 MpiDefault=none
-KillWait=15
+KillWait=5
 MinJobAge={min_job_age}
 MessageTimeout=5
 SchedulerParameters=sched_interval=2,batch_sched_delay=0

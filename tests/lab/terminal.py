@@ -74,13 +74,17 @@ class LabShell(Shell):
     def count(self, *names: str) -> None:
         """From now on each call of these commands of the host is counted."""
         for name in names:
-            self.wrap(name, f'echo x >>~/bin/{name}.calls; exec "$real" "$@"')
+            self._calls(name).unlink(missing_ok=True)
+            self.wrap(name, f'echo x >>~/calls-{name}; exec "$real" "$@"')
 
     def counted(self, name: str) -> int:
         """How often one of them was called."""
-        assert self.machine
-        path = self.machine.home / USER / "bin" / f"{name}.calls"
+        path = self._calls(name)
         return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def _calls(self, name: str) -> Path:
+        assert self.machine
+        return self.machine.home / USER / f"calls-{name}"
 
 
 @contextlib.contextmanager
