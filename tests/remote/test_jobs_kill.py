@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -417,3 +418,31 @@ def test_another_jobs_directory_is_not_touched(new_host: Host) -> None:
     assert one.result == wire.K_COULD_NOT
     assert "another job" in one.text
     assert new_host.poll(item)[0].process == wire.P_ALIVE
+
+
+def lay(host: Host, item: dict[str, Any], text: str) -> None:
+    """Put a status file into the job's directory."""
+    host.log_dir(item).mkdir(parents=True)
+    header = status.header(item["token"], item["runner"], "2026-11-20T12:00:00Z")
+    (host.log_dir(item) / "job.status").write_text(header + text)
+
+
+@pytest.mark.parametrize("runner", ["background", "slurm"])
+def test_a_job_that_has_succeeded_is_not_even_marked(new_host: Host, cluster: Path, runner: str) -> None:
+    item = new_host.job(runner=runner, native_id="101")
+    lay(new_host, item, "JOBMGR_ATTEMPT=1\nJOBMGR_EXIT=SUCCEEDED\n")
+    (one,) = new_host.kill(item)
+    assert one.result == wire.K_FINISHED
+    assert not fence.has_kill_mark(str(new_host.run_dir), item["token"])
+    assert not (cluster / "cancelled").exists()
+
+
+def test_a_job_whose_claim_is_gone_is_ended_by_what_its_file_says(new_host: Host) -> None:
+    item = new_host.job("sleep 1000")
+    new_host.submit(item)
+    new_host.wait_started(item)
+    os.unlink(fence.token_file(str(new_host.run_dir), item["token"], layout.CLAIM))
+    (one,) = new_host.kill(item)
+    assert one.result == wire.K_KILLED
+    assert one.evidence.process == wire.P_GONE
+    assert new_host.exit_of(item) == "SIGNAL/TERM"

@@ -409,7 +409,7 @@ def test_in_a_stream_what_is_new_at_its_beginning_is_told_at_once(new_host: Host
 
 def watch_of(host: Host, *items: dict[str, Any]) -> jobs_poll.Watch:
     here = session.Host(host.run, None)
-    here.run_dir = str(host.run_dir)
+    here.home, here.run_dir = str(host.home), str(host.run_dir)
     looker = evidence.Looker(here, Spool(str(host.home), *reversed(HERE)))
     return jobs_poll.Watch(looker, list(items), here, {"tend": False}, None)
 
@@ -620,3 +620,94 @@ def test_polling_a_thousand_running_jobs_starts_no_program(new_host: Host, tmp_p
         )
     assert {one.process for one in Answer(wire.JOBS_POLL, 0, done.stdout, b"").jobs} == {wire.P_ALIVE}
     assert trace.read_text().count("execve(") == 1
+
+
+# --- what cannot be read ------------------------------------------------------------------------------------
+
+
+def looker_of(host: Host) -> evidence.Looker:
+    return watch_of(host).looker
+
+
+def test_what_a_full_disk_sent_home_counts_only_if_it_is_whole_and_this_jobs(new_host: Host) -> None:
+    item = running(new_host, "t", os.getpid())
+    rescue = new_host.home / layout.HOST_RESCUE
+    rescue.mkdir(parents=True)
+    for text in ("torn", status.header("another", "background", TIME) + "JOBMGR_EXIT=SUCCEEDED\n"):
+        (rescue / item["token"]).write_text(text)
+        assert status.EXIT not in looker_of(new_host).file(item).facts
+    (rescue / item["token"]).write_text(
+        status.header(item["token"], "background", TIME) + "JOBMGR_EXIT=FAILED/3\n"
+    )
+    assert looker_of(new_host).file(item).facts[status.EXIT] == "FAILED/3"
+
+
+def test_elements_of_a_job_array_are_read_beside_the_main_file(new_host: Host) -> None:
+    item = new_host.job(runner="slurm")
+    lay(new_host, item)
+    for number in (1, 2):
+        text = status.header(item["token"], "slurm", TIME) + attempt(number, "1", *HERE)
+        lay(new_host, item, text + "JOBMGR_EXIT=SUCCEEDED\n", f"job.status.{number}", head=False)
+    lay(new_host, item, "torn", "job.status.3", head=False)
+    file = looker_of(new_host).file(item)
+    assert file.state == wire.FILE_OK
+    assert (file.attempts, status.EXIT in file.facts) == (1, False)
+
+
+def test_a_status_file_without_a_token_is_unreadable(new_host: Host) -> None:
+    item = new_host.job()
+    lay(new_host, item, "JOBMGR_STATUS_VERSION=1\n", head=False)
+    file = looker_of(new_host).file(item)
+    assert (file.state, file.error) == (wire.FILE_UNREADABLE, "no token")
+
+
+def test_the_size_of_what_is_not_there_is_nothing(new_host: Host) -> None:
+    assert looker_of(new_host).status_size(new_host.job()) == 0
+
+
+def test_a_job_that_breaks_the_look_at_it_breaks_no_other(
+    new_host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = running(new_host, "bad", os.getpid()), running(new_host, "good", os.getpid())
+    first_look = evidence.Looker.first_look
+
+    def broken(self: evidence.Looker, item: dict[str, Any]) -> wire.Evidence:
+        if item["job"] == bad["job"]:
+            raise RuntimeError("a bug")
+        return first_look(self, item)
+
+    monkeypatch.setattr(evidence.Looker, "first_look", broken)
+    one, other = looker_of(new_host).look([bad, good], lambda: None)
+    assert (one.file.state, one.file.error) == (wire.FILE_UNREADABLE, "RuntimeError: a bug")
+    assert (one.process, one.fenced) == (wire.P_NOT_ASKED, True)  # nothing is concluded from it
+    assert other.process == wire.P_ALIVE
+
+
+def test_an_id_that_was_found_and_cannot_be_written_down_is_told_all_the_same(
+    new_host: Host, cluster: Path
+) -> None:
+    item = new_host.job(runner="slurm", find=True)
+    (cluster / "queue").write_text(f"777|PENDING|Priority|0|jobmgr:{item['token']}|x\n")
+    (new_host.run_dir / layout.TOKENS).write_text("in the way")
+    (one,) = new_host.poll(item)
+    assert (one.found.state, one.found.native_id) == (wire.FOUND_ID, "777")
+
+
+def test_a_job_that_ends_between_two_readings_is_read_again(
+    new_host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        item = running(new_host, "t", ended.pid)
+    process = evidence.Looker.process
+    asked = []
+
+    def late(self: evidence.Looker, item: dict[str, Any], *rest: Any) -> str:
+        if not asked:
+            append(new_host, item, "JOBMGR_EXIT=SUCCEEDED\n")
+        asked.append(item)
+        return process(self, item, *rest)
+
+    monkeypatch.setattr(evidence.Looker, "process", late)
+    one = looker_of(new_host).first_look(item)
+    assert one.file.facts[status.EXIT] == "SUCCEEDED"
+    assert len(asked) == 2

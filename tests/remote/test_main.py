@@ -181,6 +181,8 @@ def test_the_words_of_a_call_choose_what_is_done(
     assert "usage" in capsys.readouterr().err
     monkeypatch.setattr(session, "main", lambda verb: 40 + len(verb))
     assert entry.main(["scan"]) == 44
+    assert entry.main(["restricted", "--no-such-word"]) == 2
+    assert "jobmgr-remote restricted: " in capsys.readouterr().err
     assert entry.main(["install"]) == 1  # a folder is no archive
     assert "is not an archive of the host side" in capsys.readouterr().out
     monkeypatch.setattr(entry, "OLDEST", (99, 0))

@@ -534,3 +534,101 @@ def test_every_warning_has_its_words() -> None:
     rows = machine.warnings(found, "ada", "/x")
     assert [code for _, code, _ in rows] == ["noexec", "read-only", "space", "inodes", "hidepid"]
     assert "1 MB" in rows[2][2]
+
+
+# --- what the file system refuses -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(one_host: Host, monkeypatch: pytest.MonkeyPatch) -> session.Host:
+    """The same host as the host side sees it, in this process, with a run directory."""
+    monkeypatch.setenv("HOME", str(one_host.home))
+    one_host.initialise()
+    made = session.Host(one_host.run, None)
+    made.root = str(one_host.run_dir.parent)
+    made.run_dir = str(one_host.run_dir)
+    return made
+
+
+def test_a_probe_is_not_seen_where_nothing_can_be_listed(one_host: Host, here: session.Host) -> None:
+    assert not remote_init.sees_probe(here, "no-such-folder/probe")
+    Path(here.path("probe")).touch()
+    assert remote_init.sees_probe(here, "probe")
+    here.run_dir += "-gone"
+    assert not remote_init.sees_probe(here, "probe")
+
+
+@pytest.mark.parametrize("left", ["", "\n"])
+def test_an_empty_uuid_that_a_full_disk_has_left_is_filled(here: session.Host, left: str) -> None:
+    Path(here.path(layout.UUID_FILE)).write_text(left)
+    remote_init.claim_uuid(here)
+    assert Path(here.path(layout.UUID_FILE)).read_text() == here.run.uuid + "\n"
+    assert os.listdir(here.path(layout.SERVICE)) == ["uuid"]
+
+
+def test_the_run_is_claimed_where_there_are_no_hard_links(
+    here: session.Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    os.unlink(here.path(layout.UUID_FILE))
+    remote_init.claim_uuid(here)
+    assert Path(here.path(layout.UUID_FILE)).read_text() == here.run.uuid + "\n"
+    assert os.listdir(here.path(layout.SERVICE)) == ["uuid"]
+
+
+def test_a_run_that_somebody_claims_at_the_same_time_is_his(
+    here: session.Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.unlink(here.path(layout.UUID_FILE))
+
+    def slower(_: str, path: str) -> None:
+        Path(path).write_text(str(uuid.uuid4()) + "\n")
+        raise FileExistsError(17, "File exists")
+
+    monkeypatch.setattr(os, "link", slower)
+    with pytest.raises(session.Refused, match="belongs to another run"):
+        remote_init.claim_uuid(here)
+    assert os.listdir(here.path(layout.SERVICE)) == ["uuid"]
+
+
+def test_rows_about_links_that_make_no_sense_are_left_out(here: session.Host) -> None:
+    rows = ['["work", "/scratch/s/work"]', '["work"', "7", '["home", "/x"]', '["log", 7]']
+    Path(here.path(layout.LINKS_FILE)).write_text("\n".join(rows))
+    assert remote_init.read_links(here) == {"work": "/scratch/s/work"}
+
+
+def header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf()
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (header("big", remote_init.MAX_TAR + 1), "big is too large"),
+        (header("cut", 100) + b"x" * 10, "cannot be read"),
+        (header("cut", 100), "cannot be read"),
+    ],
+)
+def test_a_tar_that_promises_more_than_it_holds_is_refused(data: bytes, text: str) -> None:
+    with pytest.raises(session.Refused, match=text):
+        remote_init.tar_members(data)
+
+
+def test_a_service_file_that_cannot_take_its_place_leaves_nothing_half_done(here: session.Host) -> None:
+    os.mkdir(here.path(layout.SERVICE) + "/settings")
+    with pytest.raises(IsADirectoryError):
+        remote_init.unpack(here, [("settings", b"x")])
+    assert sorted(os.listdir(here.path(layout.SERVICE))) == ["settings", "uuid"]
+
+
+def test_a_link_is_made_below_a_folder_that_is_missing(here: session.Host, tmp_path: Path) -> None:
+    target = f"{tmp_path}/scratch/jobmgr-run/s/share/cycle"
+    reply = session.Reply(io.BytesIO())
+    assert remote_init.make_link(reply, here, "share/cycle", target) == [("share/cycle", target)]
+    assert os.readlink(here.path("share/cycle")) == target
+    assert os.path.isdir(target)
