@@ -3,7 +3,7 @@
 VENV ?= .venv
 export VENV
 
-.PHONY: help demo test lint chaos fuzz coverage clean
+.PHONY: help demo test lint chaos fuzz coverage bench clean
 
 help:
 	@echo "make demo      the worked example, on a private sshd of this machine"
@@ -12,6 +12,7 @@ help:
 	@echo "make chaos     cut submits at every step, 10,000 times and more (an hour; CHAOS=--help)"
 	@echo "make fuzz      wild input for every reader of foreign text (EXAMPLES=20000)"
 	@echo "make coverage  the test suite, then every line and branch that it missed"
+	@echo "make bench     the benchmarks, into benchmarks/results (hours; QUICK=1: minutes; ARGS=--help: a part)"
 	@echo "make clean     remove what the others made"
 
 demo:
@@ -37,6 +38,10 @@ fuzz:
 coverage:
 	@scripts/setup.sh test
 	@scripts/test.sh --missing
+
+bench:
+	@scripts/setup.sh test
+	@PYTHONPATH=.:remote $(VENV)/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
