@@ -38,7 +38,7 @@ def _tool(name: str) -> list[str]:
 def shell_scripts() -> list[Path]:
     """Every file of ours that a shell runs: ``*.sh`` and whatever names a shell in its first line."""
     found = (path for folder in SCRIPT_FOLDERS for path in sorted((ROOT / folder).rglob("*")))
-    files = (path for path in found if path.is_file())
+    files = (path for path in found if path.is_file() and "data" not in path.parts)  # what was recorded stays so
     return [path for path in files if path.suffix == ".sh" or (not path.suffix and _names_a_shell(path))]
 
 

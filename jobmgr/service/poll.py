@@ -16,6 +16,7 @@ from jobmgr.core.states import FINAL
 from jobmgr.errors import JobmgrError
 from jobmgr.platforms.model import Platform
 from jobmgr.service.context import RunContext
+from jobmgr.service.jobspec import work_dir
 from jobmgr.service.reach import note_contact, note_trouble
 from jobmgr.service.retrieve import listed
 from jobmgr.service.verdicts import change_of, store_changes, view_of
@@ -164,8 +165,13 @@ def conclude(
             change_of(ctx, platform, job, verdict, evidence=evidence, answered=evidence is not None)
         )
         if evidence is not None and evidence.files is not None and _wants_files(verdict):
-            listings.extend(listed(job, evidence.files, platform))
+            listings.extend(listed(job, evidence.files, platform, _work_dir(ctx, job)))
     return Concluded(store_changes(ctx, changes, listings))
+
+
+def _work_dir(ctx: RunContext, job: Job) -> str:
+    task = ctx.suite.tasks.get(job.task)
+    return work_dir(task, job.cycle) if task is not None else ""
 
 
 def _note_host(ctx: RunContext, platform: Platform, host: str, answer: Answer) -> Host:

@@ -44,16 +44,30 @@ class Outcome:
         )
 
 
-def listed(job: Job, files: Iterable[wire.Listed], platform: Platform) -> list[Retrieval]:
-    """The retrievals that a host's listing of an ended job asks for."""
+def listed(
+    job: Job, files: Iterable[wire.Listed], platform: Platform, work_dir: str = ""
+) -> list[Retrieval]:
+    """The retrievals that a host's listing of an ended job asks for.
+
+    Only the job's own logs and what lies in its work directory: a host that lists anything else, such as the
+    store, the suite's programs or another job's record, would have them overwritten at home.
+    """
     logs = layout.job_dir(job.id) + "/"
+    work = (work_dir or layout.default_work_dir(job.cycle, job.task)).strip("/") + "/"
     if not platform.retrieve_logs:
         files = [entry for entry in files if not entry.path.startswith(logs)]
     return [
         Retrieval(job.number, entry.path, entry.size, entry.type)
         for entry in files
-        if entry.path != logs + layout.ACTIVITY_FILE and rsync.is_safe_name(entry.path)
+        if entry.path != logs + layout.ACTIVITY_FILE
+        and rsync.is_safe_name(entry.path)
+        and (entry.path.startswith(logs) or _is_work(entry.path, work))
     ]
+
+
+def _is_work(path: str, work: str) -> bool:
+    """Whether a path is one of a work directory, and of none of the folders that are jobmgr's own."""
+    return (work == "./" or path.startswith(work)) and path.split("/")[0] not in (layout.SERVICE, "log")
 
 
 def retrieve_host(ctx: RunContext, platform: Platform, host: Host, pending: Sequence[Retrieval]) -> Outcome:
@@ -136,7 +150,8 @@ def _judge(
     if arrived is rsync.Arrival.ARRIVED:
         return replace(entry, state=records.DONE, error="")
     tries = entry.tries + 1
-    if tries >= VANISHED_AFTER and not os.path.exists(os.path.join(here.local_dir, entry.path)) and entry.path not in stderr:
+    is_here = os.path.exists(os.path.join(here.local_dir, entry.path))
+    if tries >= VANISHED_AFTER and not is_here and entry.path not in stderr:
         return replace(entry, state=records.VANISHED, tries=tries, error="no longer there")
     return replace(entry, tries=tries, not_before=now + backoff(tries), error=_about(entry.path, stderr))
 
