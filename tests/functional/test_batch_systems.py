@@ -172,7 +172,7 @@ def test_a_submit_command_that_fails_after_the_job_was_taken_is_settled_by_its_t
 
 @pytest.mark.slow
 def test_many_jobs_cost_few_calls(user: LabShell, system: tuple[Any, str]) -> None:
-    """One call over ssh and one command per job to submit; one queue command for all to poll, or to kill."""
+    """One command per job to submit; one question to the queue for all to poll, or to kill."""
     runner = system[1]
     commands = {
         "slurm": ("sbatch", "squeue", "scancel"),
@@ -186,11 +186,12 @@ def test_many_jobs_cost_few_calls(user: LabShell, system: tuple[Any, str]) -> No
     assert user.counted(submit) == 12
     before = user.counted(ask)
     user("poll", "adhoc", "many*")
-    assert user.counted(ask) - before == 1
+    question = {"slurm": 1, "sge": 2, "at": 1}[runner]  # qstat tells owners and times apart
+    assert user.counted(ask) - before == question
     before = user.counted(ask)
     user("kill", "adhoc", "many*", code=None)
     assert user.counted(cancel) == 1
-    assert user.counted(ask) - before <= 2  # whose they are, and what became of them
+    assert user.counted(ask) - before <= 2 * question  # whose they are, and what became of them
     eventually(lambda: set(user.states("adhoc", "many*", "--poll").values()) == {"killed"})
 
 
