@@ -199,7 +199,8 @@ class Line:
         if plan.get("kind") != "stop":
             listener = threading.Thread(target=listen)
             listener.start()
-        done = self.world.host.ask(verb, {**plan, "clock": self.world.offset}, (get, write, null))
+        clock = self.world.offset + self.world.host_offset
+        done = self.world.host.ask(verb, {**plan, "clock": clock}, (get, write, null))
         if plan.get("kind") != "stop":
             listener.join()
         elif done["code"] != -19:
@@ -224,6 +225,7 @@ class World:
         self.home = folder / "home"
         self.home.mkdir()
         self.offset = 0.0
+        self.host_offset = 0.0
         self.down = False
         self.loud = False
         self.fired: list[str] = []
