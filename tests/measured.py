@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 LAUNCHER = Path(__file__).resolve().parent / "fakes" / "measured_host.py"
@@ -27,3 +28,8 @@ def host_python(folder: Path) -> str:
     )
     program.chmod(0o755)
     return str(program)
+
+
+def unmeasured(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment without measurement, for a child whose imports are counted."""
+    return {name: value for name, value in environ.items() if not name.startswith("COVERAGE_")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,9 @@ import host_side
 from jobmgr_remote import layout, wire
 
 from .hosts import USER, Host, wait_until
+
+CODE = ".host-side/jobmgr_remote"
+"""Where a host's user has the host side, below the home directory."""
 
 
 class LabRun(host_side.Host):
@@ -21,6 +25,10 @@ class LabRun(host_side.Host):
         self.run = self.run._replace(suite=f"s{self.run.uuid[:8]}")
         self.run_dir = self.home / "jobmgr-run" / self.run.suite
         service = f"jobmgr-run/{self.run.suite}/{layout.SERVICE}"
+        # A copy: where the checkout lies may be a folder that the host does not see (/tmp is its own).
+        shutil.copytree(
+            host_side.PACKAGE, self.home / CODE, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
         machine.run(["sh", "-c", f'mkdir -p -m 700 {service}; echo {self.run.uuid} >"{service}/uuid"'])
 
     def start(self, verb: str, **more: Any) -> subprocess.Popen[bytes]:
@@ -32,7 +40,7 @@ class LabRun(host_side.Host):
                 str(self.machine.ssh_config),
                 "-T",
                 self.machine.name,
-                f"python3 -I -S {host_side.PACKAGE} {verb}",
+                f"python3 -I -S {CODE} {verb}",
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -13,6 +13,7 @@ import pytest
 from jobmgr import __version__, errors
 from jobmgr.cli import bugs, main
 from jobmgr.errors import ConfigError, JobmgrError, Problem
+from measured import unmeasured
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -168,7 +169,7 @@ def test_help_loads_no_verb_and_nothing_heavy() -> None:
     path = os.pathsep.join([str(ROOT), str(ROOT / "remote")])
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**unmeasured(os.environ), "PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=True,

@@ -22,6 +22,7 @@ from jobmgr.errors import StoreError
 from jobmgr.store import Store, db
 from jobmgr.store.filesystem import network_type
 from jobmgr.store.records import Change, NewSubmit
+from measured import unmeasured
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'remote'}"}
@@ -400,5 +401,11 @@ def test_the_store_loads_nothing_heavy() -> None:
         import jobmgr.store
         print(sorted({"yaml", "pydantic", "fabric", "uuid", "asyncio", "urllib", "rich"} & set(sys.modules)))
     """
-    process = python(code)
-    assert process.communicate()[0] == "[]\n"
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=unmeasured(ENVIRONMENT),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert process.stdout == "[]\n"
