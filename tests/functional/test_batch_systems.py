@@ -361,20 +361,6 @@ def test_a_failed_node_gives_its_job_back(slurm_user: LabShell, slurm_cluster: S
     user.await_row("adhoc", "n", 90, state="succeeded")
 
 
-@ACCOUNTING
-@pytest.mark.slow
-@pytest.mark.parametrize("word", ["OUT_OF_MEMORY", "PREEMPTED", "NODE_FAIL"])
-def test_how_a_job_ended_by_the_queues_word(accounting_user: LabShell, word: str) -> None:
-    """What the lab cannot bring about is what squeue says of a job whose wrapper died."""
-    user = accounting_user
-    end = "sleep 1; kill -9 $(ps -o ppid= $PPID) $PPID"
-    user("run", "hpc", "--name", "e", "--", "sh", "-c", end, code=None)
-    user.wrap("squeue", f'"$real" "$@" | sed -E "s/\\|(FAILED|COMPLETED|CANCELLED)\\|[A-Za-z]+/|{word}|None/"')
-    row = user.await_row("adhoc", "e", 90, state="failed")
-    assert word in row["detail"]
-    assert word in user("why", "adhoc", "e")
-
-
 # --- login nodes -----------------------------------------------------------------------------------------
 
 
