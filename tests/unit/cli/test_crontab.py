@@ -85,7 +85,6 @@ def _as(user: str, *words: str, table: bytes = b"") -> subprocess.CompletedProce
 def _cron_as(user: str, folder: Path, *words: str) -> tuple[int, bytes]:
     """``jobmgr cron`` in a child that becomes the user (who need not be able to read this Python's files)."""
     import jobmgr.api  # loaded while its files can be read
-
     import jobmgr.cli.commands.cron
     import jobmgr.views.jsonlines  # noqa: F401
 
