@@ -22,6 +22,7 @@ class Row:
     submit_time: float | None = None
     start_time: float | None = None
     exit_time: float | None = None
+    runner: str = "background"
 
     @property
     def cycle(self) -> str:

@@ -36,6 +36,7 @@ class Changed:
     host: str
     time: float
     doubt: str
+    runner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ class JobRow:
     tries: int = 0
     next_try: float | None = None
     token: str = ""
+    runner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,7 @@ def row_of(job: Job) -> JobRow:
         job.submit,
         None,
         job.token,
+        job.runner,
     )
 
 
@@ -208,6 +210,7 @@ def _row(line: JobLine, job: Job | None) -> JobRow:
         row.submit,
         line.not_before,
         row.token,
+        row.runner,
     )
 
 

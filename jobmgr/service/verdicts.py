@@ -48,6 +48,7 @@ def tell(ctx: RunContext, changes: Iterable[Change]) -> None:
                     new.host,
                     new.exit_time or new.start_time or ctx.now(),
                     new.doubt,
+                    new.runner,
                 )
             )
 

@@ -28,6 +28,7 @@ GLYPHS = (
 """A bar reads from left to right: what is done, what is under way, what waits; without any colour."""
 
 RECENT = 6
+BACKGROUND = "background"
 _ALWAYS_TOLD = frozenset({State.SUBMITTED, State.RUNNING, State.SUBMIT_UNKNOWN, *FINAL})
 
 
@@ -84,6 +85,7 @@ class Progress:
                     row.host,
                     row.since or now,
                     row.doubt,
+                    row.runner,
                 )
                 for row in found
                 if self._states.get(f"{row.cycle}/{row.task}") is not row.state
@@ -159,15 +161,11 @@ def trouble(host: str, words: str, *, person: bool) -> str:
     return f"{prefix}{said}"
 
 
-def place(platform: str, native_id: str) -> str:
+def place(platform: str, native_id: str, runner: str) -> str:
     """``wizard (pid 4711)`` where the native ID is a process, ``hpc (812345)`` elsewhere."""
     if not native_id:
         return platform
-    return (
-        f"{platform} (pid {native_id})"
-        if native_id.isdecimal() and len(native_id) < 8
-        else f"{platform} ({native_id})"
-    )
+    return f"{platform} (pid {native_id})" if runner == BACKGROUND else f"{platform} ({native_id})"
 
 
 def told_by(event: events.Event, run: str = "") -> str:
@@ -207,9 +205,9 @@ def _changed(event: events.Changed, run: str) -> str:
     if event.detail.startswith(words):
         return f"{name}  {text.one_line(event.detail)}"
     if event.new is State.SUBMITTED:
-        words += f" to {place(event.platform, event.native_id)}"
+        words += f" to {place(event.platform, event.native_id, event.runner)}"
     elif event.new is State.RUNNING:
-        words += f" on {place(event.platform, event.native_id)}"
+        words += f" on {place(event.platform, event.native_id, event.runner)}"
     return f"{name}  {words}{f': {text.one_line(event.detail)}' if event.detail else ''}"
 
 

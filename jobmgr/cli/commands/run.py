@@ -123,7 +123,7 @@ def _told(session: Session, jobs: list[Job], context: Context) -> None:
 def _line(run: str, row: rows.Row) -> str:
     words = row.state.value
     if row.state in ACTIVE:
-        words = f"submitted to {progress.place(row.platform, row.native_id)}"
+        words = f"submitted to {progress.place(row.platform, row.native_id, row.runner)}"
         if row.state is State.SUBMIT_UNKNOWN:
             words = f"submit-unknown on {row.platform}"
     tail = " · ".join(text.one_line(part) for part in (row.doubt, row.detail) if part)

@@ -16,7 +16,8 @@ from views_records import Row
 def changed(job: str, new: State, **other: object) -> events.Changed:
     values = {
         "run": "suitex", "job_id": job, "old": None, "new": new, "detail": "", "native_id": "4711",
-        "platform": "wizard", "host": "wizard", "time": 0.0, "doubt": "", **other,
+        "platform": "wizard", "host": "wizard", "time": 0.0, "doubt": "",
+        "runner": "background", **other,
     }  # fmt: skip
     return events.Changed(**values)  # type: ignore[arg-type]
 
@@ -26,7 +27,7 @@ def changed(job: str, new: State, **other: object) -> events.Changed:
     [
         (changed("1/a/01", State.SUBMITTED), "1/a/01  submitted to wizard (pid 4711)"),
         (changed("1/a/01", State.SUBMITTED, native_id=""), "1/a/01  submitted to wizard"),
-        (changed("1/a/01", State.SUBMITTED, native_id="7.pbs"), "1/a/01  submitted to wizard (7.pbs)"),
+        (changed("1/a/01", State.SUBMITTED, native_id="7.pbs", runner="pbs"), "1/a/01  submitted to wizard (7.pbs)"),
         (changed("1/a/01", State.FAILED, detail="exit 3"), "1/a/01  failed: exit 3"),
         (changed("1/a/01", State.FAILED, detail="\x1b[2J"), "1/a/01  failed: \\x1b[2J"),
         (changed("1/a/01", State.RUNNING, run="other"), "other 1/a/01  running on wizard (pid 4711)"),
