@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple
 from typing import Any
 
 from ..core.states import BEFORE_JOB, State, can, may_wait_again
@@ -233,9 +232,10 @@ RETRIEVAL = "job_id, path, size, type, state, error, tries, not_before"
 
 def retrieval_values(row: Retrieval) -> tuple[object, ...]:
     """A record as it is stored: a name that is not UTF-8 as its bytes."""
+    values = (row.number, row.path, row.size, row.type, row.state, row.error, row.tries, row.not_before)
     return tuple(
         value if not isinstance(value, str) or _is_text(value) else value.encode("utf-8", "surrogateescape")
-        for value in astuple(row)
+        for value in values
     )
 
 
