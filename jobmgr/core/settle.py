@@ -25,7 +25,7 @@ from jobmgr_remote import wire
 
 from .evidence import Find, JobView, Look, PollAgain, Resend, Retrieve, Revoke, Verdict, keep
 from .retry import backoff
-from .states import State
+from .states import FINAL, UNSETTLED, State
 from .words import line
 
 SECOND_LOOK = 60.0
@@ -84,10 +84,16 @@ def answer(view: JobView, reply: wire.Submitted | None, sent: bool = True, error
     if reply.token != view.token:
         return _unanswered(view, True, "the answer was about another job")
     if result in (wire.R_SUBMITTED, wire.R_ALREADY):
-        verdict = keep(view, "acknowledged")
         native_id = line(reply.native_id) or view.native_id
-        state = State.SUBMITTED if view.state in (State.SUBMITTING, State.SUBMIT_UNKNOWN) else view.state
-        return replace(verdict, state=state, native_id=native_id, acknowledged=True, detail="")
+        if view.state in UNSETTLED:
+            verdict = keep(view, "acknowledged")
+            return replace(
+                verdict, state=State.SUBMITTED, native_id=native_id, acknowledged=True, detail=""
+            )
+        # It came late. What was declared lost may live after all: its record will tell.
+        again = (PollAgain(view.job, 0.0),) if view.state in FINAL and view.facts.lost else ()
+        verdict = keep(view, view.rule or "acknowledged")
+        return replace(verdict, native_id=native_id, acknowledged=True, actions=again)
     if view.state not in (State.SUBMITTING, State.SUBMIT_UNKNOWN):
         return keep(view, "acknowledged")
     if result == wire.R_REVOKED:

@@ -73,6 +73,7 @@ def part(at: int, limit: int) -> int:
     return at - 1 if at <= limit else -1
 
 
+SEVERAL = "several at a time"
 LINES = 8
 """More lines than a request or a reply of these scenarios has."""
 
@@ -235,7 +236,7 @@ def sweep(made: World, stride: int, seed: int, wanted: int = 0, only: str = "",
                     break
         dice = random.Random(f"{seed}/several")
         while sum(tally.injections for tally in tallies.values()) < wanted and time.monotonic() < until:
-            attempt("several at a time", dice.random(), lambda: several(made, session, dice))
+            attempt(SEVERAL, dice.random(), lambda: several(made, session, dice))
     return tallies
 
 
@@ -258,8 +259,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="no new scenario after these")
     chosen = parser.parse_args()
     with world() as made:
-        tallies = sweep(made, chosen.stride, chosen.seed, 0 if chosen.only else chosen.injections, chosen.only,
-                        time.monotonic() + chosen.seconds)  # fmt: skip
+        wanted = chosen.injections if chosen.only in SEVERAL else 0
+        until = time.monotonic() + chosen.seconds
+        tallies = sweep(made, chosen.stride, chosen.seed, wanted, chosen.only, until)
     for name, tally in tallies.items():
         for failure in tally.failures:
             print(f"{name} {failure}", file=sys.stderr)

@@ -110,10 +110,14 @@ class Host:
         return list(self.ask("!processes"))
 
     def settle(self, patience: float = 20.0) -> None:
-        """Wait until no job and no slot is left."""
+        """Wait until no job and no slot is left. What a fault has stopped goes on after a while."""
         deadline = time.monotonic() + patience
+        resume = time.monotonic() + 0.5
         while self.processes():
             assert time.monotonic() < deadline, "the host is never idle"
+            if time.monotonic() > resume:
+                self.resume()
+                resume = time.monotonic() + 0.5
             time.sleep(0.002)
 
     def resume(self) -> None:
@@ -315,7 +319,8 @@ class World:
         rows = {f"{row.cycle}/{row.task}": row for row in run.rows()}
         assert len(rows) == tasks, rows
         for key, row in rows.items():
-            story = f"{row.id} {row.state} {row.detail!r} ran {ran[key]} times; fault: {self.fired}"
+            job = run._ctx.store.job(row.cycle, row.task)
+            story = f"{row.id} {row.state} {row.detail!r} ran {ran[key]} times; fault: {self.fired}; {job}"
             if row.state.value == "succeeded":
                 assert ran[key] == 1, story
             else:

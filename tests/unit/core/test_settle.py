@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from jobmgr.core.decide import decide
-from jobmgr.core.evidence import Find, JobView, Look, PollAgain, Resend, Retrieve, Revoke, Verdict
+from jobmgr.core.evidence import Facts, Find, JobView, Look, PollAgain, Resend, Retrieve, Revoke, Verdict
 from jobmgr.core.settle import SECOND_LOOK, answer
 from jobmgr.core.states import State
 from jobmgr_remote import wire
@@ -330,3 +330,13 @@ class Submitting(RuleBasedStateMachine):
 
 TestSubmitting = Submitting.TestCase
 TestSubmitting.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_a_late_acknowledgement_of_a_lost_job_keeps_its_story_and_has_it_looked_at() -> None:
+    lost = JobView(
+        "1/a/01", "t", "background", False, State.FAILED, rule="lost-restart", detail="lost: (may have run)",
+        facts=Facts(lost=True),
+    )  # fmt: skip
+    verdict = answer(lost, wire.Submitted("1/a/01", "t", wire.R_SUBMITTED, "", "", ""))
+    assert (verdict.state, verdict.detail, verdict.rule) == (State.FAILED, lost.detail, "lost-restart")
+    assert verdict.actions == (PollAgain("1/a/01", 0.0),)
