@@ -297,6 +297,17 @@ class Run:
 
     # --- steering ------------------------------------------------------------------------------------------
 
+    def _start(self, keys: Sequence[tuple[str, str]]) -> None:
+        """Submit tasks that were just added: by a turn of the loop, or beside the one who turns it."""
+        from jobmgr.service import steer
+        from jobmgr.service.lock import Busy
+
+        try:
+            with self._loop_lock("run", 0.0):
+                self._result(self._turn(poll_due=False))
+        except Busy:
+            self._note_turn(steer.submit_now(self._ctx, keys).totals)
+
     def _submit_now(self, ids: Sequence[str]) -> None:
         """These tasks now, whatever the graph says."""
         from jobmgr.service import report, steer

@@ -346,6 +346,7 @@ class Session:
         reached.
         """
         from jobmgr.service import retrieve, runs
+        from jobmgr.service.lock import definition_lock
 
         world = self._world()
         if not runs.exists(world, suite):
@@ -371,7 +372,7 @@ class Session:
             ctx = self._open(suite)
         run = Run(self, ctx)
         run._let_through()
-        with run._loop_lock("run", LOCK_PATIENCE):
+        with definition_lock(ctx.run_dir, suite):
             ctx.forget_suite()
             tasks = self._adhoc(
                 suite,
@@ -394,7 +395,7 @@ class Session:
                     **{t.name: str(self._path(to)) for t in tasks},
                 }
                 ctx.store.set_meta({retrieve.M_DELIVER: wanted})
-            run._result(run._turn(poll_due=False))
+        run._start([(runs.DEFAULT_CYCLE, task.name) for task in tasks])
         return [Job(run, runs.DEFAULT_CYCLE, task.name, 0) for task in tasks]
 
     def run_dry(self, platform: str, command: Sequence[str], **options: Any) -> list[DryRun]:

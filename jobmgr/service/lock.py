@@ -12,6 +12,9 @@ import filelock
 from jobmgr.errors import RefusedError, StoreError
 from jobmgr_remote import layout
 
+STAYING = ("play", "wait", "as_completed")
+"""Commands that turn the loop until their run, or the jobs that they wait for, have ended."""
+
 
 class Busy(RefusedError):
     """Another process turns the loop of this run; ``holder`` says which, as far as is known."""
@@ -25,12 +28,13 @@ class Busy(RefusedError):
 def loop_lock(run_dir: Path, name: str, what: str, timeout: float = 0.0) -> Iterator[None]:
     """Hold the loop of a run. ``what``: the command, for the one who finds it taken.
 
-    Raises Busy after ``timeout`` seconds, StoreError where the file system cannot lock.
+    Raises Busy after ``timeout`` seconds, at once if the one who has it stays until the run ends; StoreError where
+    the file system cannot lock.
     """
     path = run_dir / layout.LOCK_FILE
     lock = filelock.FileLock(path, mode=0o600)
     try:
-        lock.acquire(timeout=timeout, poll_interval=0.05)
+        _acquire(lock, 0.0 if _holder(run_dir).startswith(STAYING) else timeout)
     except filelock.Timeout:
         holder = _holder(run_dir)
         raise Busy(f"{name}: {holder} is at work on this run", holder) from None
@@ -46,6 +50,26 @@ def loop_lock(run_dir: Path, name: str, what: str, timeout: float = 0.0) -> Iter
     finally:
         note.unlink(missing_ok=True)
         lock.release()
+
+
+@contextmanager
+def definition_lock(run_dir: Path, name: str) -> Iterator[None]:
+    """Hold the definition of a run's suite, for the moment in which ad-hoc tasks are added to it. Raises Busy."""
+    lock = filelock.FileLock(run_dir / f"{layout.LOCK_FILE}.suite", mode=0o600)
+    try:
+        _acquire(lock, 30.0)
+    except filelock.Timeout:
+        raise Busy(f"{name}: another jobmgr adds a job to this run", "another jobmgr") from None
+    except (OSError, NotImplementedError) as error:
+        raise StoreError(f"{run_dir}: this file system cannot lock files ({error})") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: filelock.BaseFileLock, timeout: float) -> None:
+    lock.acquire(timeout=timeout, poll_interval=0.05)
 
 
 def _holder(run_dir: Path) -> str:

@@ -12,7 +12,7 @@ from jobmgr.core.events import Turn
 from jobmgr.core.states import FINAL, State
 from jobmgr.errors import WaitTimeout
 from jobmgr.service import tidy
-from jobmgr.service.context import M_FINISHED, RunContext
+from jobmgr.service.context import M_ADHOC, M_FINISHED, RunContext
 from jobmgr.service.engine import Engine, Totals
 from jobmgr.store.records import Job
 
@@ -101,7 +101,7 @@ def finish_run(ctx: RunContext) -> None:
     """Note that a run has come to its end, and take the contact file from its hosts, once."""
     if ctx.store.meta(M_FINISHED) is None and not any(s not in FINAL for s in _job_states(ctx)):
         ctx.store.set_meta({M_FINISHED: ctx.now()})
-        if not _to_retrieve(ctx):
+        if not _to_retrieve(ctx) and not ctx.store.meta(M_ADHOC):  # the next ad-hoc job may come any moment
             tidy.tidy_hosts(ctx)
 
 

@@ -68,3 +68,23 @@ def test_kill_without_ids_kills_everything_and_holds_the_run(user: Shell) -> Non
     user("kill", "all")
     assert user.states("all") == {"1/a/01": "killed", "1/b": "waiting"}
     assert "held" in user("status", "all").splitlines()[0]
+
+
+def test_ad_hoc_jobs_start_beside_one_that_is_waited_for(user: Shell) -> None:
+    """Two terminals, one run: nobody waits for the other."""
+    with user.started("run", "wizard", "--wait", "--name", "long", "--", "sleep", "600") as first:
+        eventually(lambda: user.states("adhoc").get("1/long/01") == "running")
+        user("run", "wizard", "--wait", "--name", "short", "--", "sh", "-c", "exit 3", code=3)
+        user("kill", "adhoc", "long")
+        assert first.wait(60) == 128 + 15
+
+
+def test_a_second_play_says_at_once_who_is_at_work(user: Shell) -> None:
+    folder = user.suite("one", "tasks: {a: {platform: wizard, script: sleep 600}}\n")
+    with user.started("play", folder) as first:
+        eventually(lambda: user.states("one").get("1/a/01") == "running")
+        refused = user.done("play", "one")
+        assert refused.returncode == 7
+        assert "play (pid" in refused.stderr
+        user("kill", "one")
+        first.wait(60)
