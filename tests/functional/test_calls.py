@@ -51,16 +51,16 @@ def test_each_verb_is_one_call_per_host_for_any_number_of_jobs(warm: Shell) -> N
         (["tidy", "many"], ["remote-tidy"]),
         (["clean", "many", "--yes", "--remote"], ["remote-tidy"]),
     ]
-    logins = {}
+    logins = []
     for words, expected in verbs:
         before = warm.host.logins()
         warm(*words)
         assert (words, warm.calls()) == (words, expected)
-        logins[" ".join(words)] = warm.host.logins() - before
+        logins.append(warm.host.logins() - before)
         if words[0] == "submit":
             eventually(lambda: set(warm.states("many", "sim*", "--poll").values()) == {"running"})
         warm.forget_calls()
     # One login at most for a command, whatever it asks; none at all over a shared connection.
-    shared = (warm.home / ".jobmgr" / "ssh").exists() or not any(logins.values())
-    for (words, expected), count in zip(verbs, logins.values(), strict=False):
+    shared = "transport: openssh" in (warm.home / "platforms.yaml").read_text()
+    for (words, expected), count in zip(verbs, logins, strict=True):
         assert count <= (0 if shared or not expected else 1 + ("rsync" in expected)), words
