@@ -201,6 +201,18 @@ def test_a_read_only_home_is_told(me: Shell) -> None:
     assert re.search(r"wizard: .*fixed/runs.*: Read-only file system", done.stderr)
 
 
+@pytest.mark.parametrize(("options", "says"), [("size=16k", "No space left"), ("ro,size=1m", "Read-only file system")])
+def test_a_home_that_takes_no_host_side_is_told_and_the_job_waits(me: Shell, options: str, says: str) -> None:
+    run = f"bare-{options[:2]}"
+    with mounted("-t", "tmpfs", "-o", options, "tmpfs", at=Path(me.host.home) / ".jobmgr"):
+        done = me.done("run", "wizard", "--suite", run, "--", "true")
+    assert done.returncode == 5, done
+    assert re.search(f"wizard: the host side could not be installed .*{says}", done.stderr)
+    assert me.states(run) == {"1/true": "queued"}
+    me("wait", run)
+    assert me.states(run) == {"1/true/01": "succeeded"}
+
+
 def test_a_disk_that_is_full_at_the_jobs_end_loses_no_record(me: Shell) -> None:
     disk = Path(me.host.home) / "late"
     add_platform(me, "late", hosts="[wizard]", run_root="$HOME/late/runs")
