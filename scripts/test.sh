@@ -44,7 +44,8 @@ failed=0
 summary=()
 started=$SECONDS
 "$PYTHON" -m coverage erase
-if "$PYTHON" -m pytest -n "${JOBS:-2}" --dist=worksteal --cov --cov-report= --cov-fail-under=0 "$@"; then
+# A test over real daemons that failed is tried once more, and the summary names it (R).
+if "$PYTHON" -m pytest -n "${JOBS:-2}" --dist=worksteal --reruns 1 -rR --cov --cov-report= --cov-fail-under=0 "$@"; then
     summary+=("tests                          ok")
 else
     failed=1

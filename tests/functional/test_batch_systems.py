@@ -21,7 +21,7 @@ from shells import eventually
 
 __all__ = ["at_host", "grid_engine", "slurm_accounting", "slurm_cluster"]
 
-pytestmark = [pytest.mark.privileged, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.privileged, pytest.mark.batch, pytest.mark.timeout(300)]
 
 SLURM = pytest.mark.xdist_group("slurm")
 ACCOUNTING = pytest.mark.xdist_group("accounting")
