@@ -43,6 +43,7 @@ def cron(user: Shell) -> Iterator[list[str]]:
             os.killpg(daemon.pid, signal.SIGKILL)
 
 
+@pytest.mark.batch
 @pytest.mark.slow
 @pytest.mark.privileged
 @pytest.mark.timeout(240)
