@@ -348,14 +348,10 @@ class Session:
         from jobmgr.service import retrieve, runs
         from jobmgr.service.lock import definition_lock
 
-        world = self._world()
-        if not runs.exists(world, suite):
-            from jobmgr.core.graph import Graph
-            from jobmgr.core.tasks import SuiteDef
-
-            self._adhoc(
+        def made(taken: Collection[str]) -> list[Any]:
+            return self._adhoc(
                 suite,
-                (),
+                taken,
                 platform,
                 command,
                 folder=Path.cwd(),
@@ -367,6 +363,13 @@ class Session:
                 directives=directives,
                 parameters=parameters,
             )
+
+        world = self._world()
+        if not runs.exists(world, suite):
+            from jobmgr.core.graph import Graph
+            from jobmgr.core.tasks import SuiteDef
+
+            made(())  # nothing is left behind by a command that cannot be run
             ctx = self._keep(runs.create_run(world, suite, SuiteDef(suite, {}, Graph({}))))
         else:
             ctx = self._open(suite)
@@ -374,20 +377,7 @@ class Session:
         run._let_through()
         with definition_lock(ctx.run_dir, suite):
             ctx.forget_suite()
-            tasks = self._adhoc(
-                suite,
-                {base for task in ctx.suite.tasks.values() for base in (task.name, task.base)},
-                platform,
-                command,
-                folder=Path.cwd(),
-                inputs=inputs,
-                outputs=outputs,
-                name=name,
-                time_limit=time_limit,
-                env=env,
-                directives=directives,
-                parameters=parameters,
-            )
+            tasks = made({base for task in ctx.suite.tasks.values() for base in (task.name, task.base)})
             runs.add_tasks(ctx, tasks)
             if to is not None:
                 wanted = {
