@@ -29,6 +29,8 @@ AT_ONCE = 4
 MANY = "400"
 SSHD_OPTIONS = {"MaxStartups": MANY, "MaxSessions": MANY}
 TIMEOUT = 1800.0
+NOT_OURS = ("JOBMGR_", "CYLC_", "SSH_", "PYTHON")
+"""Variables of the one who measures that would be measured too (PYTHONDONTWRITEBYTECODE, say)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Stage:
         self._masters: list[str] = []
         self.ssh_config = self.base / "ssh_config"
         self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("JOBMGR_", "CYLC_", "SSH_"))},
+            **{k: v for k, v in os.environ.items() if not k.startswith(NOT_OURS)},
             "HOME": str(self.home),
             "JOBMGR_RUN_ROOT": str(self.home / "jobmgr-run"),
             "JOBMGR_SSH_CONFIG": str(self.ssh_config),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -15,9 +16,15 @@ from sshd_hosts import MakeSshd, sshd_factory
 settings.register_profile("jobmgr", deadline=None, print_blob=True)
 settings.load_profile("jobmgr")
 
-# What the person at this terminal has set must not reach the tests.
+# What the person at this terminal has set must not reach the tests; nor that commands compile themselves each time.
 for _name in [name for name in os.environ if name.startswith("JOBMGR_")]:
     del os.environ[_name]
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Nor what was started with nohup, or in the background: bash cannot trap a signal that was ignored when it began.
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture

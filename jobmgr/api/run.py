@@ -136,12 +136,16 @@ class Run:
         return self.turned
 
     def _renew_contacts(self) -> None:
-        """A restart: the contact file is installed again on all hosts with live jobs."""
+        """A restart: the contact file is installed again on all hosts with live jobs, but those that have just
+        got it.
+        """
         from jobmgr.errors import JobmgrError
         from jobmgr.service import remote_init
         from jobmgr.service.reach import note_trouble
 
         for platform_name, host in self._ctx.store.active_counts():
+            if (self.name, platform_name, host) in self._ctx.world.greeted:
+                continue
             record = self._ctx.store.host(platform_name, host)
             try:
                 remote_init.initialise(self._ctx, self._ctx.world.platform(platform_name), host, record)
@@ -158,10 +162,10 @@ class Run:
         """Poll what is due, retrieve, retry, submit what became ready; ``busy`` if another process does it
         right now.
         """
-        from jobmgr.service.lock import Busy
-
         if self._nothing_due():
             return TickResult(self.name)
+        from jobmgr.service.lock import Busy
+
         try:
             with self._loop_lock("tick", 0.0):
                 return self._result(self._turn(poll_due=True))

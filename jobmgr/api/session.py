@@ -96,7 +96,7 @@ class Session:
     def _platforms(self) -> Platforms:
         with self._lock:
             if self._loaded is None:
-                from jobmgr.platforms import load, ssh_hosts
+                from jobmgr.platforms import cache, load, ssh_hosts
 
                 extra = self._platform_file
                 files = (
@@ -109,7 +109,7 @@ class Session:
                     )
                     return ssh_hosts.literal_hosts(configs, self._home)
 
-                self._loaded = load.load_platforms(files, extra, hosts)
+                self._loaded = load.load_platforms(files, extra, hosts, self._home / cache.FOLDER)
             return self._loaded
 
     def _world(self) -> World:

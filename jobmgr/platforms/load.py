@@ -18,7 +18,7 @@ from jobmgr.core.fields import PORTABLE_KEYS, bad_name, portable
 from jobmgr.core.nearest import hint
 from jobmgr.core.yaml_tree import Keys
 from jobmgr.errors import PlatformError, Problem
-from jobmgr.platforms import third_party
+from jobmgr.platforms import cache, third_party
 from jobmgr.platforms.model import DEFAULT, LOCALHOST, Platform, PlatformGroup, Shown, with_runner_defaults
 from jobmgr_remote import layout
 
@@ -105,19 +105,31 @@ def standard_files(home: Path, extra: Path | None = None) -> tuple[Path, ...]:
 
 
 def load_platforms(
-    files: Iterable[Path], required: Path | None = None, ssh_hosts: SshHosts = set
+    files: Iterable[Path],
+    required: Path | None = None,
+    ssh_hosts: SshHosts = set,
+    cache_folder: Path | None = None,
 ) -> Platforms:
     """The platforms of ``files``. Raises PlatformError with everything that is wrong in any of them, and if
-    the ``required`` one (given by ``--platforms``) is missing."""
+    the ``required`` one (given by ``--platforms``) is missing. What was checked before is taken from
+    ``cache_folder``."""
     problems: list[Problem] = []
+    read = [(file, _read(file, file == required, problems)) for file in files]
+    texts = [(file, text) for file, text in read if text is not None]
+    kept = None
+    if texts and cache_folder is not None and not problems:
+        kept = cache.path_of(cache_folder, [(str(file), text) for file, text in texts])
+        known = cache.recall(kept)
+        if known is not None:
+            return Platforms(*known, ssh_hosts)
     loader = _Loader(problems)
-    for file in files:
-        text = _read(file, file == required, problems)
-        if text is not None:
-            loader.add(file, text)
+    for file, text in texts:
+        loader.add(file, text)
     made = loader.finish()
     if problems:
         raise PlatformError(problems)
+    if kept is not None:
+        cache.keep(kept, made.platforms, made.groups)
     return replace(made, ssh_hosts=ssh_hosts)
 
 

@@ -37,7 +37,8 @@ class World:
     """What all runs of a process share.
 
     ``home`` is the user's home on this machine, ``run_root`` where runs are kept; ``candidates`` gives the
-    platform of a name, or those of a group, in the order in which they are to be tried.
+    platform of a name, or those of a group, in the order in which they are to be tried; ``greeted`` are the
+    (run, platform, host) that this process has had a ``remote-init`` answered by.
     """
 
     run_root: Path
@@ -48,6 +49,7 @@ class World:
     candidates: Callable[[str], tuple[Platform, ...]]
     clock: Clock
     on_event: Emit | None = None
+    greeted: set[tuple[str, str, str]] = field(default_factory=set)
     _emit_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def platform(self, name: str) -> Platform:

@@ -124,6 +124,7 @@ def initialise(ctx: RunContext, platform: Platform, host: str, record: Host) -> 
         cores=int(found.get("cores") or 0),
     )
     ctx.store.set_host(record)
+    ctx.world.greeted.add((ctx.name, platform.name, host))
     return record
 
 

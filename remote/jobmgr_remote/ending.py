@@ -44,6 +44,7 @@ class Ending(object):
         self.troubles = {token: [] for token in self.targets}  # type: dict[str, list[str]]
         self._marks = {}  # type: dict[tuple[int, str], tuple[str, bool]]
         self._refused = set()  # type: set[tuple[int, str]]
+        self._gone = set()  # type: set[tuple[int, str]]
         self.ended = set()  # type: set[str]
 
     def run(self, grace: float) -> "dict[str, list[str]]":
@@ -219,13 +220,15 @@ class Ending(object):
             troubles.append(text)
 
     def _alive(self) -> "list[proc.Process]":
-        """The members that live and that we may signal."""
+        """The members that live and that we may signal. What is gone once does not come back."""
         found = []
-        for key in list(self.members):
+        for key in self.members:
+            if key in self._gone or key in self._refused:
+                continue
             now = proc.look(key[0])
             if now is None or now.start != key[1] or now.state in proc.DEAD_STATES:
-                continue
-            if key not in self._refused:
+                self._gone.add(key)
+            else:
                 found.append(now)
         return found
 

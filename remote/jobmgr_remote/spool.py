@@ -87,7 +87,7 @@ class Spool(object):
     def enqueue(self, jobs: "list[Queued]") -> "dict[str, OSError]":
         """Put jobs at the end of the queue, in this order. Returns what could not be queued, by token."""
         self.make()
-        now = int(time.time() * 1e9)
+        now = self._next_time()
         failed = {}
         for index, job in enumerate(jobs):
             name = "%020d-%06d-%s" % (now, index, job.token)
@@ -96,6 +96,15 @@ class Spool(object):
             except OSError as error:
                 failed[job.token] = error
         return failed
+
+    def _next_time(self) -> int:
+        """The time for new names: now, and later than all that is queued, also after the clock was set back.
+
+        Slots take entries in the order of their names, and look for those that wait at the end.
+        """
+        names = _names(self.queue)
+        last = names[-1].partition("-")[0] if names else ""
+        return max(int(time.time() * 1e9), int(last) + 1 if last.isdigit() else 0)
 
     def _put(self, name: str, job: Queued) -> None:
         hidden = self.queue + "/." + name
@@ -191,18 +200,19 @@ class Spool(object):
         slots = self.live_slots()
         busy = self._clear_dead(slots)
         self._tidy_slot_files(slots)
-        waiting = sum(1 for taker in self.content().entries.values() if not taker)
+        queued = self.content().entries
+        waiting = [name for name in sorted(queued) if not queued[name]]
         awake = [slot for slot in slots if not slot.ending and (not waiting or self._poke(slot))]
         allowed = self.max_active()
         self._mark_surplus(awake, busy, allowed)
-        missing = min(allowed - len(awake) - busy, waiting)
+        missing = min(allowed - len(awake) - busy, len(waiting))
         if missing <= 0:
             return 0
         taken_numbers = {slot.number for slot in awake}
         free = (number for number in range(1, allowed + len(awake) + 1) if number not in taken_numbers)
         subreaper = load_prctl()
-        for _ in range(missing):
-            self._start_slot(next(free), bash, script, subreaper)
+        for entry in waiting[:missing]:
+            self._start_slot(next(free), bash, script, entry, subreaper)
         return missing
 
     def _clear_dead(self, slots: "list[Slot]") -> int:
@@ -220,7 +230,7 @@ class Spool(object):
         entry = self.read_entry(name)
         claim = fence.read_claim(entry.run_dir, entry.token) if entry else fence.NO_CLAIM
         if entry and claim.state == wire.C_NONE:
-            _unlink(self.taken + "/" + name)
+            self._put_back(name)
             return 0
         if (
             entry
@@ -231,6 +241,15 @@ class Spool(object):
         _unlink(self.queue + "/" + name)
         _unlink(self.taken + "/" + name)
         return 0
+
+    def _put_back(self, name: str) -> None:
+        """Queue an entry anew that a dead slot had taken and not begun, behind all others."""
+        behind = "%020d%s" % (self._next_time(), name[20:])
+        try:
+            os.rename(self.queue + "/" + name, self.queue + "/" + behind)
+        except FileNotFoundError:
+            pass
+        _unlink(self.taken + "/" + name)
 
     def _tidy_slot_files(self, slots: "list[Slot]") -> None:
         numbers = {str(slot.number) for slot in slots}
@@ -267,8 +286,8 @@ class Spool(object):
             elif os.path.exists(path):
                 _unlink(path)
 
-    def _start_slot(self, number: int, bash: str, script: str, subreaper: object) -> None:
-        """Fork a slot.
+    def _start_slot(self, number: int, bash: str, script: str, entry: str, subreaper: object) -> None:
+        """Fork a slot, which begins with ``entry`` if nobody is faster.
 
         It is registered before the lock can be free again, since the child holds the lock until it execs.
         """
@@ -277,11 +296,11 @@ class Spool(object):
             _children.append(pid)
             return
         try:
-            self._become_slot(number, bash, script, subreaper)
+            self._become_slot(number, bash, script, entry, subreaper)
         finally:
             os._exit(127)
 
-    def _become_slot(self, number: int, bash: str, script: str, subreaper: object) -> None:
+    def _become_slot(self, number: int, bash: str, script: str, entry: str, subreaper: object) -> None:
         me = proc.own()
         for kind in ("last", "retire", "orphans"):
             _unlink(self._mark(number, me.pid, kind))
@@ -293,7 +312,7 @@ class Spool(object):
             subreaper(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         _default_signals()
         _only_null_files()
-        os.execve(bash, [bash, script, self.folder, str(number), me.start], slot_environment())
+        os.execve(bash, [bash, script, self.folder, str(number), me.start, entry], slot_environment())
 
     def remove_old_instances(self) -> None:
         """Delete spools of lives of this machine that ended long ago."""

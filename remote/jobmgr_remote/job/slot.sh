@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # A slot: runs the background jobs of this user on this machine, one after the other, and ends when none is left.
 #
-# Started by spool.py as `bash slot.sh SPOOL NUMBER START`, in a session of its own, as a child subreaper, with a clean
-# environment, stdio on /dev/null, cwd /. START is this process's start time as the kernel tells it (clock ticks).
+# Started by spool.py as `bash slot.sh SPOOL NUMBER START [ENTRY]`, in a session of its own, as a child subreaper, with a
+# clean environment, stdio on /dev/null, cwd /. START is this process's start time as the kernel tells it (clock ticks);
+# ENTRY is meant to be its first job, so that a thousand slots that start together need not look for one.
 #
 # Files (all below SPOOL; spool.py describes them): queue/ENTRY is a job that waits, taken/ENTRY says which slot has it,
 # slots/NUMBER.PID.last is the handshake at the end, .retire asks this slot to end early, .orphans lists the
@@ -82,20 +83,41 @@ sweep() {
     finished=()
 }
 
-# One walk through the queue as it is now.
-# Globals: SPOOL ME finished. Arguments: none.
+# Take one entry and run it, unless another slot is faster.
+# Globals: SPOOL ME finished. Arguments: ENTRY.
+# Returns: 0 if it was run, 1 if it is not to be had, 2 if this slot shall end.
+try_entry() {
+    [[ ! -e $SPOOL/taken/$1 && -e $SPOOL/queue/$1 ]] || return 1
+    [[ ! -e $ME.retire ]] || return 2
+    take "$1" || return 1
+    run_entry "$1"
+    finished+=("$1")
+    ((${#finished[@]} < SWEEP_AT)) || sweep
+}
+
+# One walk through the queue as it is now. Entries are taken in the order of their names, so those that wait are the
+# last ones, and the first of them is found by halving. After a word from spool.py that there is more to do
+# (Arguments: all) each entry is looked at: a name may have come in late.
+# Globals: SPOOL ME finished. Arguments: "" or all.
 # Returns: 0 if a job was run, 1 if there was none, 2 if this slot shall end.
 walk() {
-    local path entry result=1
-    for path in "$SPOOL"/queue/*; do
-        entry=${path##*/}
-        [[ ! -e $SPOOL/taken/$entry && -e $path ]] || continue
-        [[ ! -e $ME.retire ]] || return 2
-        take "$entry" || continue
-        result=0
-        run_entry "$entry"
-        finished+=("$entry")
-        ((${#finished[@]} < SWEEP_AT)) || sweep
+    local -a paths=("$SPOOL"/queue/*)
+    local low=0 high=${#paths[@]} middle path result=1
+    if [[ -z $1 ]]; then
+        # What other slots have finished since may be gone by now; that tells nothing.
+        while ((high > 0)) && [[ ! -e ${paths[high - 1]} ]]; do high=$((high - 1)); done
+        ((high > 0)) && [[ ! -e $SPOOL/taken/${paths[high - 1]##*/} ]] || return 1
+    fi
+    while [[ -z $1 ]] && ((low < high)); do
+        middle=$(((low + high) / 2))
+        if [[ -e $SPOOL/taken/${paths[middle]##*/} ]]; then low=$((middle + 1)); else high=$middle; fi
+    done
+    for path in "${paths[@]:low}"; do
+        try_entry "${path##*/}"
+        case $? in
+            0) result=0 ;;
+            2) return 2 ;;
+        esac
     done
     return "$result"
 }
@@ -111,12 +133,14 @@ close_door() {
 }
 
 main() {
+    local all=
     SPOOL=$1 START=$3
     ME=$SPOOL/slots/$2.$$
     finished=()
     previous=-
+    [[ -z ${4-} ]] || try_entry "$4"
     while :; do
-        walk
+        walk "$all"
         case $? in
             0) continue ;;
             2)
@@ -129,6 +153,7 @@ main() {
         # A spool that has gone or cannot be written to ends the slot too; a later call starts one again.
         ! close_door || return 0
         [[ -e $ME.last ]] && rm -f -- "$ME.last" || return 0
+        all=all
     done
 }
 

@@ -447,6 +447,7 @@ jobmgr_judge() {
             ((jobmgr_code == 0)) || jobmgr_record=FAILED/$jobmgr_code
             ;;
         ABORTED/*) jobmgr_code=124 ;;
+        */TERM) jobmgr_code=143 ;; # the usual one: a thousand jobs that are killed need not fork for its number
         *) jobmgr_code=$((128 + $(kill -l "${jobmgr_cause#*/}"))) ;;
     esac
 }
