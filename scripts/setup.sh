@@ -31,6 +31,7 @@ readonly TEST_PROGRAMS=(
     "fish fish"
     "zsh zsh"
     "dash dash"
+    "ksh ksh"
     "shellcheck shellcheck"
     "cron cron"
     "crontab cron"
