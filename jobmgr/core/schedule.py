@@ -20,6 +20,9 @@ NEAR_LIMIT = (60.0, 120.0, 420.0)
 QUEUE_FULL = 120.0
 """Seconds after a refusal for want of room until one more job is tried though none of ours has ended."""
 
+FIRST_LAG, LONGEST_LAG = 2.0, 16.0
+"""Seconds that a queue is given to notice that jobs have ended, before it is tried again."""
+
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
@@ -85,28 +88,37 @@ class Full:
     """A queue that has refused a job for want of room.
 
     ``active``: the jobs that the platform had then, of ours; ``again``: when ``step`` more are tried though
-    none of them has ended, since others' jobs may have.
+    none of them has ended, since others' jobs may have. ``lag``: seconds that it was given the last time to
+    notice that jobs have ended, which is over at ``after``.
     """
 
     active: int
     again: float
     step: int = 1
+    lag: float = 0.0
+    after: float = 0.0
 
     def room(self, active: int, now: float) -> int:
         """How many jobs may be sent now: one for each that has ended."""
-        return max(self.active - active, self.step if now >= self.again else 0)
+        freed = self.active - active if now >= self.after else 0
+        return max(freed, self.step if now >= self.again else 0)
 
 
 def after_send(full: Full | None, refused: bool, active: int, now: float) -> Full | None:
     """What is known of a queue after a batch was sent there; None: nothing that limits.
 
     ``active``: the platform's jobs by now, without those refused. What went well beyond the old limit
-    is followed by ten times as many.
+    is followed by ten times as many. A queue that refuses though jobs of ours have ended counts them for a
+    while longer (Grid Engine does so for seconds): it is given twice the time at each refusal, and taken at
+    its word in the end.
     """
     if refused:
+        if full is not None and active < full.active and full.lag < LONGEST_LAG:
+            lag = 2 * full.lag or FIRST_LAG
+            return Full(full.active, now + QUEUE_FULL, 1, lag, now + lag)
         return Full(active, now + QUEUE_FULL)
     if full is None or active <= full.active:
-        return full
+        return full if full is None or not full.lag else Full(full.active, full.again, full.step)
     return Full(active, now, full.step * 10) if full.step < 10_000 else None
 
 

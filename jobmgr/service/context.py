@@ -22,6 +22,8 @@ Clock = Callable[[], float]
 
 # keys of the store's run meta
 M_UUID, M_CONTROLLER, M_EPOCH, M_OWNER = "uuid", "controller", "epoch", "owner"
+M_FULL = "full:"
+"""With the name of a platform behind it: what is known of its full queue (core.schedule.Full)."""
 M_SUITE, M_SOURCE, M_HELD, M_FINISHED, M_CREATED, M_ADHOC = (
     "suite",
     "source",

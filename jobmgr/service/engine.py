@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -22,7 +22,7 @@ from jobmgr.core.states import ACTIVE, State
 from jobmgr.errors import JobmgrError, RefusedError, TransportError
 from jobmgr.platforms.model import Platform
 from jobmgr.service import activity, poll, retrieve, submit
-from jobmgr.service.context import RunContext
+from jobmgr.service.context import M_FULL, RunContext
 from jobmgr.service.reach import blocked, needs_person, note_trouble
 from jobmgr.service.report import planned
 from jobmgr.store.records import Change, InstanceChange, Job
@@ -36,8 +36,6 @@ BATCH = 5000
 """At most so many jobs travel in one request."""
 QUEUE_AGAIN = 15.0
 """Seconds until somebody who had to wait is looked at again, if nothing has changed before."""
-M_FULL = "full:"
-"""In the store, with the name of a platform behind it: what is known of its full queue."""
 WATCHES = 3
 """Long polls per host at a time; jobs that are new there get one of their own, until there are so many."""
 RETRIEVE_PAUSE = 1.0
@@ -355,7 +353,9 @@ class Engine:
             return
         keys = self._room(platforms[0], keys)
         if not keys:
-            self._no_room[name] = (self.totals.changed, now + QUEUE_AGAIN)
+            full = self._full(platforms[0].name)
+            after = full.after if full is not None and full.after > now else now + QUEUE_AGAIN
+            self._no_room[name] = (self.totals.changed, min(after, now + QUEUE_AGAIN))
             return
 
         def work() -> list[submit.Sent]:
@@ -410,7 +410,7 @@ class Engine:
             before = self._full(name)
             after = after_send(before, refused, self._active(name), self.ctx.now())
             if after != before:
-                kept = None if after is None else [after.active, after.again, after.step]
+                kept = None if after is None else list(astuple(after))
                 self.ctx.store.set_meta({M_FULL + name: kept})
 
     def _resend(self) -> None:

@@ -31,7 +31,7 @@ from jobmgr.errors import (
     UsageError,
 )
 from jobmgr.platforms.model import Platform
-from jobmgr.service.context import RunContext
+from jobmgr.service.context import M_FULL, RunContext
 from jobmgr.service.jobspec import job_item, runner_of, split_common
 from jobmgr.service.reach import connect_any, failure_text, note_contact, note_trouble
 from jobmgr.service.remote_init import ensure_ready, has_own_inputs
@@ -219,6 +219,9 @@ def _call(
     answers: dict[str, wire.Submitted],
 ) -> wire.Hello:
     common, own = split_common(items)
+    options: dict[str, Any] = {"max_active": platform.max_active, "platform": platform.name}
+    if ctx.store.meta(M_FULL + platform.name) is not None:
+        options["in_order"] = True
 
     def on_record(kind: str, value: Any) -> None:
         if kind == wire.JOB:
@@ -230,7 +233,7 @@ def _call(
             host,
             wire.JOBS_SUBMIT,
             ctx.wire_run(platform),
-            {"max_active": platform.max_active, "platform": platform.name},
+            options,
             own,
             common=common,
             on_record=on_record,

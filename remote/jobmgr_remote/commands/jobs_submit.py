@@ -446,14 +446,17 @@ def _submit_background(batch: Batch, ready: "list[dict]") -> None:
 
 
 def _submit_batch(batch: Batch, ready: "list[dict]") -> None:
-    """Give each job to its batch system, some at a time; the rest waits if the queue is full."""
+    """Give each job to its batch system, some at a time; the rest waits if the queue is full.
+
+    One by one where the caller knows that there is little room (``in_order``): who comes first gets it.
+    """
     if not ready:
         return
     from concurrent.futures import ThreadPoolExecutor
 
     full = []  # type: list[str]
     released = []
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(1 if batch.options.get("in_order") else AT_ONCE) as pool:
         for item, outcome in pool.map(lambda item: (item, _submit_one(batch, item, full)), ready):
             if outcome[0] in (wire.R_LIMIT, wire.R_FAILED):
                 released.append(item)

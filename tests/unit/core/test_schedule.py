@@ -116,5 +116,27 @@ def test_a_full_queue_is_tried_with_one_job_after_a_while_and_then_with_ten_time
     assert after_send(Full(5, later, 1000), True, 7, later) == Full(7, later + QUEUE_FULL, 1)
 
 
+def test_a_queue_that_still_counts_jobs_that_have_ended_is_given_time_and_then_believed() -> None:
+    now, active = 1000.0, 100
+    full = after_send(None, True, active, now)
+    waits = list[float]()
+    while full is not None and full.active == active:
+        assert full.room(active - 3, max(now, full.after)) == 3  # the jobs that have ended make room
+        now = full.after or now
+        full = after_send(full, True, active - 3, now)
+        assert full is not None
+        if full.lag:
+            assert full.room(active - 3, now) == 0
+            waits.append(full.after - now)
+    assert waits == [2.0, 4.0, 8.0, 16.0]
+    assert full == Full(active - 3, now + QUEUE_FULL)
+
+
+def test_a_queue_that_has_noticed_is_as_it_was() -> None:
+    lagging = after_send(Full(2, 1120.0), True, 0, 1000.0)
+    assert lagging == Full(2, 1120.0, 1, 2.0, 1002.0)
+    assert after_send(lagging, False, 2, 1003.0) == Full(2, 1120.0)
+
+
 def test_a_queue_that_never_refused_has_no_limit() -> None:
     assert after_send(None, False, 100_000, 0.0) is None
