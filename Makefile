@@ -3,12 +3,11 @@
 VENV ?= .venv
 export VENV
 
-.PHONY: help demo test test-batch lint chaos fuzz coverage bench clean
+.PHONY: help demo test lint chaos fuzz coverage bench clean
 
 help:
 	@echo "make demo      the worked example, on a private sshd of this machine"
 	@echo "make test      the whole test suite, lint and branch coverage included"
-	@echo "make test-batch  whole batch systems through the command line (root; many minutes)"
 	@echo "make lint      ruff, mypy, shellcheck, the import table, the Python floors"
 	@echo "make chaos     cut submits at every step, 10,000 times and more (an hour; CHAOS=--help)"
 	@echo "make fuzz      wild input for every reader of foreign text (EXAMPLES=20000)"
@@ -23,10 +22,6 @@ demo:
 test:
 	@scripts/setup.sh test
 	@scripts/test.sh
-
-test-batch:
-	@scripts/setup.sh test
-	@$(VENV)/bin/python -m pytest -n 2 -m batch
 
 lint:
 	@scripts/setup.sh test
