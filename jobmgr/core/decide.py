@@ -55,6 +55,10 @@ __all__ = [
     "with_since",
 ]
 
+BY_SIGNAL = 128
+"""bash's exit code of a command that a signal ended: this and the signal's number."""
+ENDING_AGAIN = 10.0
+"""Seconds until a queue is asked again why a job has failed that it still lists as running."""
 GRACE = 30.0
 """Seconds between the first negative look and the one that ends a job."""
 
@@ -91,6 +95,7 @@ RULES = {
     "killed": "It was to be killed, and is gone.",
     "restart": "job.status tells an end, but the queue is about to start the job again.",
     "failed": "job.status says FAILED or ABORTED.",
+    "ending": "job.status tells a failure by a signal, and the queue is about to say why; it is asked once more.",
     "vacating": "job.status tells a signal, and the queue still holds the job: it may start it again.",
     "signal": "job.status tells a signal, and the job is gone.",
     "vacated": "The queue took the job off its machine, and did not start it again.",
@@ -504,6 +509,32 @@ def _row_failed(case: Case) -> Verdict | None:
     return _final(case, State.FAILED, "failed", detail, facts, retry_safe=True)
 
 
+def _at_least_running(case: Case) -> State:
+    """The state of a job that has started and is not decided about yet."""
+    return case.view.state if case.view.state not in UNSETTLED else State.RUNNING
+
+
+def _row_ending(case: Case) -> Verdict | None:
+    """FAILED by a signal (137: out of memory?) + active -> as it was, until the queue says why or grace is over."""
+    if case.exit is None or case.exit.kind != status.FAILED or case.presence != ACTIVE or not case.view.batch:
+        return None
+    if case.view.state in FINAL or not case.exit.value.isdigit() or int(case.exit.value) <= BY_SIGNAL:
+        return None
+    since, over = negative(case.view, case.look, GRACE)
+    if over:
+        return None
+    return replace(
+        case.seen,
+        state=_at_least_running(case),
+        rule="ending",
+        doubt="",
+        detail=f"exit {case.exit.value}, and the queue has not said why yet",
+        grace_since=since,
+        grace_instance=case.look.instance,
+        actions=(PollAgain(case.view.job, max(1.0, min(ENDING_AGAIN, since + GRACE - case.look.time))),),
+    )
+
+
 def _row_vacating(case: Case) -> Verdict | None:
     """SIGNAL, VACATED + active, unknown, could-not-ask -> unchanged; doubt if it could not be asked."""
     if case.exit is None or case.presence not in (ACTIVE, BLIND):
@@ -511,9 +542,9 @@ def _row_vacating(case: Case) -> Verdict | None:
     if case.presence == BLIND and not case.view.batch:
         return None  # nothing starts a background job again
     doubt = _blind_doubt(case) if case.presence == BLIND else ""
-    state = case.view.state if case.view.state not in UNSETTLED else State.RUNNING
     seen = case.seen if case.presence == BLIND else clear(case.seen)
-    return replace(seen, state=state, rule="vacating", doubt=doubt, detail=f"signal {case.exit.value}")
+    detail = f"signal {case.exit.value}"
+    return replace(seen, state=_at_least_running(case), rule="vacating", doubt=doubt, detail=detail)
 
 
 def _row_signal(case: Case) -> Verdict | None:
@@ -723,6 +754,7 @@ ROWS: tuple[Callable[[Case], Verdict | None], ...] = (
     _row_succeeded,
     _row_killed,
     _row_restart,
+    _row_ending,
     _row_failed,
     _row_vacating,
     _row_signal,

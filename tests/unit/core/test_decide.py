@@ -72,6 +72,17 @@ TABLE: list[tuple[str, JobView, wire.Evidence | None, State, str, str, str]] = [
          "PENDING (Resources)", "")
         for record in ("FAILED/1", "ABORTED/no work directory", "SIGNAL/TERM", "VACATED/XCPU")
     ],
+    # FAILED by a signal, and the queue still has it: it may yet say why
+    ("failed by a signal + active", RUNS, evidence(file=file("FAILED/137"), queue=wire.Q_ACTIVE), S.RUNNING, "ending",
+     "exit 137", ""),
+    ("failed by a signal + active, after grace", after_grace(RUNS), evidence(file=file("FAILED/137"), queue=wire.Q_ACTIVE),
+     S.FAILED, "failed", "exit 137", ""),
+    ("failed by a signal, never acknowledged", unsettled(), evidence(file=file("FAILED/137"), queue=wire.Q_ACTIVE), S.RUNNING,
+     "ending", "exit 137", ""),
+    ("failed by a signal + absent", RUNS, evidence(file=file("FAILED/137"), queue=wire.Q_ABSENT), S.FAILED, "failed", "exit 137", ""),
+    ("failed with 128 + active", RUNS, evidence(file=file("FAILED/128"), queue=wire.Q_ACTIVE), S.FAILED, "failed", "exit 128", ""),
+    ("failed by a signal in the background", BG_RUNS, evidence(file=file("FAILED/137"), process=wire.P_ALIVE), S.FAILED,
+     "failed", "exit 137", ""),
     # FAILED, ABORTED otherwise
     *[
         (f"failed + {state}", RUNS, evidence(file=file("FAILED/3"), queue=state), S.FAILED, "failed", "exit 3", "")
@@ -323,6 +334,14 @@ def test_facts_that_make_no_sense_are_left_out() -> None:
 
 def test_the_native_id_of_a_background_job_is_its_pid() -> None:
     assert decide(BG, look(evidence(file=STARTED, process=wire.P_ALIVE))).native_id == "4711"
+
+
+def test_a_queue_that_lags_is_asked_why_until_it_says_so() -> None:
+    killed = file("FAILED/137")
+    first = decide(RUNS, look(evidence(file=killed, queue=wire.Q_ACTIVE)))
+    assert (first.state, first.actions) == (S.RUNNING, (PollAgain("1/sim/01", 10.0),))
+    second = decide(after(RUNS, first), look(evidence(file=killed, queue=OOM), 10))
+    assert (second.state, second.detail, second.facts.reason) == (S.FAILED, "exit 137, OUT_OF_MEMORY", "OUT_OF_MEMORY")
 
 
 # --- grace -----------------------------------------------------------------------------------------------
