@@ -238,6 +238,8 @@ class Engine:
                 self._count(concluded.changes)
                 if answer.error is not None:
                     self.totals.trouble(place[1], answer.error)
+                elif concluded.host_doubt:  # it answers, and cannot tell anything
+                    self.totals.unreachable[place[1]] = concluded.host_doubt
 
         self._start(("poll", *place), work, finish)
 

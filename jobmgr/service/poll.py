@@ -125,9 +125,13 @@ def ask(
 
 @dataclass(frozen=True, slots=True)
 class Concluded:
-    """What a conclusion came to: the changes that were stored, and the jobs that have just ended for good."""
+    """What a conclusion came to: the changes that were stored, and the jobs that have just ended for good.
+
+    ``host_doubt``: why nothing can be told of any job on this host, though it answers ("" if it can).
+    """
 
     changes: tuple[Change, ...] = ()
+    host_doubt: str = ""
 
     @property
     def ended(self) -> list[Job]:
@@ -155,18 +159,20 @@ def conclude(
     error = str(answer.error).splitlines()[0] if answer.error else ""
     changes = []
     listings = []
+    host_doubt = ""
     for job in jobs:
         evidence = answer.evidence.get(job.id)
         if evidence is None and not all_asked and answer.error is None:
             continue
         look = _look(answer, evidence, record, error)
         verdict = decide(view_of(job), look)
+        host_doubt = host_doubt or (verdict.doubt if verdict.host_doubt else "")
         changes.append(
             change_of(ctx, platform, job, verdict, evidence=evidence, answered=evidence is not None)
         )
         if evidence is not None and evidence.files is not None and _wants_files(verdict):
             listings.extend(listed(job, evidence.files, platform, _work_dir(ctx, job)))
-    return Concluded(store_changes(ctx, changes, listings))
+    return Concluded(store_changes(ctx, changes, listings), host_doubt)
 
 
 def _work_dir(ctx: RunContext, job: Job) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bad_hosts import add_platform
+from jobmgr.errors import EXIT_NO_ANSWER
 from needs import need_root
 from shells import Shell, at_work, eventually
 
@@ -147,7 +148,9 @@ def test_a_spoilt_status_file_is_doubt_and_spoils_no_other_job(me: Shell, kind: 
     spoil(logs / "a/01/job.status")
     go.touch()
     if kind == "all":
-        me("poll", name, code=None)
+        done = me.done("poll", name)
+        assert done.returncode == EXIT_NO_ANSWER
+        assert "wizard: the run directory is missing on the host" in done.stderr
     else:
         eventually(lambda: me("poll", name, code=None) and me.states(name)["1/b/01"] == "succeeded")
     row = next(r for r in me.records("status", name) if r.get("id") == "1/a/01")
