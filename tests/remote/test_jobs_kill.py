@@ -427,6 +427,20 @@ def lay(host: Host, item: dict[str, Any], text: str) -> None:
     (host.log_dir(item) / "job.status").write_text(header + text)
 
 
+def test_a_job_whose_status_file_was_replaced_by_another_jobs_is_ended_by_its_token(new_host: Host) -> None:
+    number = f"{7300 + os.getpid()}.5"
+    item = new_host.job(f"sleep {number} & exec sleep {number}")
+    new_host.submit(item)
+    await_that(lambda: len(marked(f"sleep\0{number}")) == 2)
+    file = new_host.log_dir(item) / "job.status"
+    file.write_text(status.header("1" * 36, "background", "2026-11-20T12:00:00Z") + "JOBMGR_EXIT=SUCCEEDED\n")
+    (one,) = new_host.kill(item, grace=5)
+    assert one.result == wire.K_COULD_NOT
+    assert "belongs to another job" in one.text
+    assert not marked(f"sleep\0{number}")
+    assert fence.has_kill_mark(str(new_host.run_dir), item["token"])
+
+
 @pytest.mark.parametrize("runner", ["background", "slurm"])
 def test_a_job_that_has_succeeded_is_not_even_marked(new_host: Host, cluster: Path, runner: str) -> None:
     item = new_host.job(runner=runner, native_id="101")

@@ -132,6 +132,40 @@ def test_something_that_is_no_file_is_unreadable_and_hangs_nobody(new_host: Host
     assert {one.file.state for one in new_host.poll(pipe, folder)} == {wire.FILE_UNREADABLE}
 
 
+def _spoil(host: Host, items: list[dict[str, Any]]) -> None:
+    """Each of these jobs is broken in a way of its own."""
+    garbage, pipe, folder, gone, foreign, link, huge = items
+    (host.log_dir(garbage) / "job.status").write_bytes(bytes(range(256)))
+    for item in (pipe, folder, link):
+        (host.log_dir(item) / "job.status").unlink()
+    os.mkfifo(host.log_dir(pipe) / "job.status")
+    (host.log_dir(folder) / "job.status").mkdir()
+    (host.log_dir(gone) / "job.status").unlink()
+    host.log_dir(gone).rmdir()
+    lay(host, {**foreign, "token": "1" * 36}, "JOBMGR_EXIT=SUCCEEDED\n")
+    (host.log_dir(link) / "job.status").symlink_to("job.status")
+    with open(host.log_dir(huge) / "job.status", "ab") as file:
+        file.write(b"x" * 5_000_000)
+
+
+@pytest.mark.parametrize("verb", [wire.JOBS_POLL, wire.JOBS_KILL])
+def test_bad_jobs_among_five_hundred_change_nothing_for_the_others(new_host: Host, verb: str) -> None:
+    items = [new_host.job(task=f"t{n}") for n in range(500)]
+    for item in items:
+        lay(new_host, item, attempt(99, "1", *HERE) + "JOBMGR_EXIT=FAILED/3\n")
+    bad = items[::80]
+    _spoil(new_host, bad)
+    answer = new_host.call(verb, [*items[:250], {"job": "../x", "token": "y"}, {}, *items[250:]])
+    assert answer.error is None
+    assert answer.ended
+    told = {one.job: getattr(one, "evidence", one) for one in answer.jobs}
+    assert list(told) == [item["job"] for item in items]
+    good = [told[item["job"]] for item in items if item not in bad]
+    assert {(one.file.state, one.file.facts[status.EXIT]) for one in good} == {("ok", "FAILED/3")}
+    states = [told[item["job"]].file.state for item in bad]
+    assert states == ["unreadable", "unreadable", "unreadable", "directory-missing", "foreign", "unreadable", "ok"]
+
+
 def test_of_a_very_long_file_the_head_and_the_tail_count(new_host: Host) -> None:
     item = new_host.job()
     row = status.message(TIME, "INFO", "x" * 1000)

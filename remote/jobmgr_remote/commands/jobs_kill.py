@@ -67,9 +67,8 @@ def _mark_and_revoke(kill: Kill, host: object) -> None:
     kill.finished = bool(exit_text)
     if exit_text.startswith(status.SUCCEEDED):
         return
-    if before.file.state == wire.FILE_FOREIGN:
-        kill.troubles.append("the job's directory belongs to another job")
-        return
+    if before.file.state == wire.FILE_FOREIGN:  # what carries the token is the job's all the same
+        kill.troubles.append("the job's directory belongs to another job, so nobody can say how it ended")
     try:
         if not kill.finished:
             fence.write_kill_mark(host.run_dir, kill.token, session.utc_now())
@@ -130,7 +129,7 @@ def _end_processes(kills: "list[Kill]", looker: evidence.Looker, options: dict, 
     slots = {slot.pid: slot for slot in looker.spool.live_slots()}
     left = [row for slot in slots.values() for row in looker.spool.orphans(slot)]
     for kill in kills:
-        if evidence.runner_shares_status(kill.runner) or kill.before.file.state == wire.FILE_FOREIGN:
+        if evidence.runner_shares_status(kill.runner):
             continue
         if kill.finished and kill.before.file.facts[status.EXIT].startswith(status.SUCCEEDED):
             continue
