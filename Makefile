@@ -40,7 +40,7 @@ coverage:
 	@scripts/test.sh --missing
 
 bench:
-	@scripts/setup.sh test
+	@scripts/setup.sh bench
 	@PYTHONPATH=.:remote $(VENV)/bin/python -m benchmarks $(if $(QUICK),--quick) $(ARGS)
 
 clean:

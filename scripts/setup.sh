@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 #
-# Make this checkout ready to run: scripts/setup.sh demo|test
+# Make this checkout ready to run: scripts/setup.sh demo|test|bench
 #
 #   demo  a virtual environment with the locked dependencies and jobmgr itself; OpenSSH and rsync
 #   test  the same, and the shells, programs and batch systems (scripts/lab-packages.sh) that the tests use
+#   bench the same, and GNU parallel
 #
 # Missing system packages are installed by apt-get where that is allowed (root, or sudo without a password), without
 # starting their services; elsewhere they are named. A second call finds its stamp and ends at once.
@@ -227,10 +228,11 @@ key() {
 main() {
     local what=${1:-} stamp now
     local -a wanted=("${DEMO_PROGRAMS[@]}")
-    [[ $# -eq 1 && ($what == demo || $what == test) ]] || die "usage: scripts/setup.sh demo|test"
+    [[ $# -eq 1 && $what =~ ^(demo|test|bench)$ ]] || die "usage: scripts/setup.sh demo|test|bench"
     stamp=$VENV/set-up-$what
     now=$(key)
     [[ $what == demo ]] || wanted+=("${TEST_PROGRAMS[@]}")
+    [[ $what != bench ]] || wanted+=("parallel parallel")
     COMPLETE=yes
     find_missing "${wanted[@]}"
     if ((${#MISSING[@]} == 0)) && [[ -x $VENV/bin/jobmgr && -r $stamp && $(<"$stamp") == "$now" ]] && wanted_python

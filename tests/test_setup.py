@@ -59,7 +59,7 @@ def _setup(programs: Path, what: str = "demo", **environ: str) -> tuple[int, str
 
 
 def test_wrong_calls_show_the_usage(programs: Path) -> None:
-    assert _setup(programs, "everything") == (1, "setup: usage: scripts/setup.sh demo|test\n")
+    assert _setup(programs, "everything") == (1, "setup: usage: scripts/setup.sh demo|test|bench\n")
 
 
 def test_missing_packages_are_named_where_they_cannot_be_installed(programs: Path) -> None:
