@@ -327,6 +327,23 @@ def test_a_job_array_of_the_users_own_is_one_job(slurm_user: LabShell) -> None:
 
 
 @SLURM
+def test_a_heterogeneous_job_is_one_job(slurm_user: LabShell) -> None:
+    """Two components with settings of their own; the script runs in the first."""
+    user = slurm_user
+    het = ["--directive=-n=1", "--directive=hetjob", "--directive=--ntasks=2"]
+    words = [*het, "--", "sh", "-c", "echo $SLURM_HET_SIZE; touch $JOBMGR_SUITE_DIR/up; sleep 600"]
+    user("run", "hpc", "--name", "het", *words)
+    row = user.await_row("adhoc", "het", 90, state="running")
+    eventually(lambda: (user.run_dir("adhoc") / "up").exists())
+    listed = user.machine.run(["squeue", "-h", "-o", "%i"]).stdout.split()
+    assert {f"{row['native_id']}+{part}" for part in (0, 1)} <= set(listed)
+    assert user("log", "adhoc", "het") == "2\n"
+    assert "killed" in user("kill", "adhoc", "het")
+    user.await_row("adhoc", "het", state="killed")
+    eventually(lambda: not user.machine.run(["squeue", "-h", "-o", "%i"]).stdout.strip())
+
+
+@SLURM
 def test_a_requeued_job_is_submitted_again_and_then_runs_again(
     slurm_user: LabShell, slurm_cluster: SlurmCluster
 ) -> None:

@@ -35,7 +35,7 @@ MpiDefault=none
 KillWait=5
 MinJobAge={min_job_age}
 MessageTimeout=5
-SchedulerParameters=sched_interval=2,batch_sched_delay=0
+SchedulerParameters=sched_interval=2,batch_sched_delay=0,bf_interval=2
 MaxArraySize=1001
 MaxJobCount={max_jobs}
 {accounting}
