@@ -31,6 +31,8 @@ jobmgr_run_dir=$JOBMGR_SUITE_DIR
 jobmgr_log_dir=$JOBMGR_LOG_DIR
 jobmgr_pid=$$
 jobmgr_child=
+jobmgr_forking=
+jobmgr_last=
 jobmgr_early=
 jobmgr_traps=0
 jobmgr_cause=
@@ -279,6 +281,7 @@ jobmgr_start_timer() {
         (($? > 128)) && jobmgr_read_stat "$jobmgr_pid" && [[ ${jobmgr_stat[19]} == "$jobmgr_start" ]] &&
             kill -s ALRM "$jobmgr_pid"
     )
+    jobmgr_last=$!
 }
 
 jobmgr_stop_timer() {
@@ -309,6 +312,8 @@ jobmgr_await_child() {
 # Handler of every trapped signal: pass it on, remember why the job ends, and see to it that it does end.
 jobmgr_on_signal() {
     jobmgr_traps=$((jobmgr_traps + 1))
+    # Between the fork and the next command: a timer that is started here would take the child's place in $!.
+    [[ -n $jobmgr_child || -z $jobmgr_forking || $! == "$jobmgr_last" ]] || jobmgr_child=$!
     if [[ $1 == ALRM && $jobmgr_timer == grace ]]; then
         jobmgr_stop_timer
         jobmgr_kill_all
@@ -427,7 +432,6 @@ jobmgr_run_file() {
 
 # Take one more script as a child of this shell, after the job itself: $1 names it for humans.
 jobmgr_wait_extra() {
-    jobmgr_child=$!
     jobmgr_final=$jobmgr_code
     jobmgr_wait
     ((jobmgr_code == 0)) || printf '%s\n' "jobmgr: $1 ended with exit code $jobmgr_code" >&2
@@ -500,6 +504,8 @@ fi
 # A process group of its own (-m) gives the subshell default signals: without it bash would have it ignore INT and
 # QUIT, for good. The scripts are evaluated outside of any function, so that they mean what they mean in a file.
 jobmgr_forked=$SECONDS
+jobmgr_last=$!
+jobmgr_forking=1
 set -m
 (
     [[ -z $jobmgr_cause ]] || exit
@@ -515,7 +521,8 @@ set -m
     if [[ -n $jobmgr_script_file ]]; then jobmgr_run_file; else eval "$jobmgr_script"; fi
     eval "$jobmgr_post"
 ) < /dev/null &
-jobmgr_child=$!
+jobmgr_child=${jobmgr_child:-$!}
+jobmgr_forking=
 set +m
 [[ -z $jobmgr_cause ]] || jobmgr_forward TERM # a signal came before there was anybody to pass it on to
 jobmgr_wait
@@ -537,6 +544,9 @@ if [[ -n $jobmgr_extra ]]; then
     export JOBMGR_EXIT=$jobmgr_record
     [[ -z $jobmgr_time_limit ]] || jobmgr_start_timer "$jobmgr_time_limit" limit
     jobmgr_forked=$SECONDS
+    jobmgr_child=
+    jobmgr_last=$!
+    jobmgr_forking=1
     set -m
     (
         jobmgr_enter
@@ -545,6 +555,8 @@ if [[ -n $jobmgr_extra ]]; then
         set -euo pipefail
         eval "$jobmgr_extra"
     ) < /dev/null &
+    jobmgr_child=${jobmgr_child:-$!}
+    jobmgr_forking=
     set +m
     jobmgr_wait_extra "$jobmgr_name"
 fi
