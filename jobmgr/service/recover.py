@@ -17,7 +17,7 @@ from jobmgr.core.found import submission
 from jobmgr.core.graph import Graph
 from jobmgr.core.states import State
 from jobmgr.core.tasks import SuiteDef, TaskDef, TaskTable
-from jobmgr.errors import JobmgrError, NotFoundError, RefusedError
+from jobmgr.errors import JobmgrError, NotFoundError, RefusedError, TransportError
 from jobmgr.platforms.model import BACKGROUND, Platform
 from jobmgr.service import install, remote_init, runs
 from jobmgr.service.context import M_ADHOC, M_SUITE, RunContext, World
@@ -25,6 +25,11 @@ from jobmgr.store.records import Host, Job
 from jobmgr.suite.load import SUITE_FILE, load_suite
 from jobmgr.transport import rsync
 from jobmgr_remote import layout, wire
+
+NOTHING_REBUILT = (
+    "nothing was rebuilt: what it has of the run might be run a second time. "
+    "Try again when it answers; leave it out of --from if it has none of its jobs"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +53,10 @@ class _Scan:
 
 
 def recover(world: World, name: str, platforms: Sequence[Platform]) -> Recovered:
-    """Rebuild the run. Raises NotFoundError if no host knows it, RefusedError if its store is there and
-    sound.
+    """Rebuild the run, from all of these platforms or not at all.
+
+    Raises NotFoundError if no host knows it, RefusedError if its store is there and sound, and a
+    TransportError if a platform gives no answer: its jobs would count as never submitted, and run again.
     """
     if runs.exists(world, name):
         raise RefusedError(
@@ -59,14 +66,19 @@ def recover(world: World, name: str, platforms: Sequence[Platform]) -> Recovered
     scans: list[_Scan] = []
     failed: list[tuple[str, str]] = []
     for platform in platforms:
+        silent: TransportError | None = None
         for host in platform.hosts:
             try:
-                scan = _scan(world, name, platform, host)
+                scans.append(_scan(world, name, platform, host))
+                break  # the hosts of a platform share their files
+            except TransportError as error:
+                silent = error
+                failed.append((host, str(error).splitlines()[0]))
             except JobmgrError as error:
                 failed.append((host, str(error).splitlines()[0]))
-                continue
-            scans.append(scan)
-            break  # the hosts of a platform share their files
+        else:
+            if silent is not None:
+                raise type(silent)(f"{str(silent).splitlines()[0]}; {NOTHING_REBUILT}") from silent
     if not scans:
         told = "; ".join(f"{host}: {text}" for host, text in failed)
         raise NotFoundError(f"no host knows a run {name!r}{f' ({told})' if told else ''}")
@@ -75,7 +87,19 @@ def recover(world: World, name: str, platforms: Sequence[Platform]) -> Recovered
         raise RefusedError(f"the hosts have different runs named {name!r}; recover them one host at a time")
     epoch = max(scan.epoch for scan in scans) + 1
     ctx = runs.create_run(world, name, _empty(name), run_uuid=identities.pop(), epoch=epoch)
-    if scans[0].hello.run_dir.rsplit("/", 1)[-1] != name:
+    try:
+        count = _rebuild(ctx, scans)
+    except JobmgrError:  # half a store would be taken for a sound one
+        ctx.store.close()
+        for path in ctx.run_dir.glob(f"{layout.STORE_FILE}*"):
+            path.unlink()
+        raise
+    return Recovered(count, epoch, tuple(scan.host for scan in scans), tuple(failed))
+
+
+def _rebuild(ctx: RunContext, scans: Sequence[_Scan]) -> int:
+    """Fill an empty store from what hosts have, and take the run over there; returns the number of jobs."""
+    if scans[0].hello.run_dir.rsplit("/", 1)[-1] != ctx.name:
         ctx.store.set_meta({M_ADHOC: True})
     for scan in scans:
         remote_init.initialise(ctx, scan.platform, scan.host, Host(scan.platform.name, scan.host))
@@ -83,7 +107,7 @@ def recover(world: World, name: str, platforms: Sequence[Platform]) -> Recovered
     count = sum(_restore(ctx, scan) for scan in scans)
     for cycle in ctx.store.cycles() or [runs.DEFAULT_CYCLE]:
         ctx.store.add_cycle(cycle, list(ctx.suite.tasks), ctx.now())
-    return Recovered(count, epoch, tuple(scan.host for scan in scans), tuple(failed))
+    return count
 
 
 def _scan(world: World, name: str, platform: Platform, host: str) -> _Scan:

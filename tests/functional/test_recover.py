@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shells import Shell, eventually
+from jobmgr.errors import EXIT_NO_ANSWER, EXIT_NOT_FOUND, EXIT_REFUSED
+from shells import Shell, at_work, eventually
 
 MIXED = """\
 graph: |
@@ -70,6 +71,36 @@ def test_a_run_that_was_taken_over_is_refused_to_its_old_controller(user: Shell)
     heir("play", "mixed", code=None)
     assert heir.states("mixed")["1/last/01"] == "succeeded"
     assert (user.remote_root / "mixed/share/ran").read_text() == "1/last/01\n"
+
+
+def test_a_run_is_taken_over_from_all_of_its_hosts_or_from_none() -> None:
+    waits = "'until [ -e $JOBMGR_SHARE_DIR/go ]; do sleep 0.1; done; echo ran >> $JOBMGR_SHARE_DIR/ran'"
+    tasks = "".join(f"  {name}: {{platform: {name}, script: {waits}}}\n" for name in ("wizard", "far"))
+    with at_work("wizard", "far", min_polling_interval="1s", connect_timeout="2s") as user:
+        user("submit", user.suite("two", f"tasks:\n{tasks}"))
+        eventually(lambda: set(user.states("two", "--poll").values()) == {"running"})
+        heir = user.beside("heir")
+        user.hosts["far"].freeze()
+        taken = heir.done("recover", "two", "--from", "wizard", "far")
+        assert taken.returncode == EXIT_NO_ANSWER, taken
+        assert "far: " in taken.stderr
+        assert "nothing was rebuilt" in taken.stderr
+        assert heir.done("play", "two").returncode == EXIT_NOT_FOUND
+        assert user.states("two", "1/wizard", "--poll") == {"1/wizard/01": "running"}  # it is the old one's still
+
+        user.hosts["far"].thaw()
+        heir("recover", "two", "--from", "wizard", "far")
+        eventually(lambda: set(heir.states("two", "--poll").values()) == {"running"})
+        for host in ("wizard", "far"):
+            assert user.done("kill", "two", f"1/{host}").returncode == EXIT_REFUSED
+        for host in ("wizard", "far"):
+            share = user.folder / host / "jobmgr-run/two/share"
+            (share / "go").touch()
+            eventually((share / "ran").exists)
+        heir("play", "two")
+        assert set(heir.states("two").values()) == {"succeeded"}
+        for host in ("wizard", "far"):
+            assert (user.folder / host / "jobmgr-run/two/share/ran").read_text() == "ran\n"
 
 
 def test_ad_hoc_runs_of_two_controllers_do_not_collide(user: Shell) -> None:
