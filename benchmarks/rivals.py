@@ -102,7 +102,7 @@ def cylc_program(folder: Path) -> Path | None:
     program = folder / "bin/cylc"
     if program.exists():
         return program
-    python = next((found for name in CYLC_PYTHONS if (found := shutil.which(name))), None)
+    python = next((found for name in CYLC_PYTHONS if (found := shutil.which(name)) and _works(found)), None)
     python = python or sys.executable
     try:
         subprocess.run([python, "-m", "venv", str(folder)], check=True, capture_output=True)
@@ -112,6 +112,11 @@ def cylc_program(folder: Path) -> Path | None:
         print(f"no Cylc here: {error}", file=sys.stderr)
         return None
     return program
+
+
+def _works(python: str) -> bool:
+    """Whether it starts: a shim of pyenv is there for versions that are not chosen, too."""
+    return subprocess.run([python, "-c", "pass"], check=False, capture_output=True).returncode == 0
 
 
 DEFAULT_CYLC = ROOT / ".build/bench/cylc"
