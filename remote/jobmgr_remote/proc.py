@@ -202,11 +202,13 @@ def scrubbed(environ: "dict[str, str]") -> "dict[str, str]":
 
 
 def run(
-    argv: "list[str]", timeout: float, stdin_path: str = "", env: "tuple[tuple[str, str], ...]" = ()
+    argv: "list[str]", timeout: float, stdin_path: str = "", env: "tuple[tuple[str, str], ...]" = (),
+    until: str = "",
 ) -> Done:
     """Run a command and wait for it, at most ``timeout`` seconds; then its whole process group is ended.
 
-    Messages come in English where the command can (``LC_ALL=C``). Never raises; see :data:`Done`.
+    It is ended too as soon as its stderr holds ``until``, and what it said is kept. Messages come in English
+    where the command can (``LC_ALL=C``). Never raises; see :data:`Done`.
     """
     import subprocess
 
@@ -226,7 +228,7 @@ def run(
     except (OSError, ValueError) as error:
         return Done(None, "", "could not start %s: %s" % (argv[0], getattr(error, "strerror", None) or error))
     try:
-        out, err = child.communicate(timeout=timeout)
+        out, err = _said_until(child, until.encode(), timeout) if until else child.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         _end_group(child)
         return Done(None, "", "timed out after %g s: %s" % (timeout, argv[0]))
@@ -237,7 +239,38 @@ def _text(data: bytes) -> str:
     return data[:MAX_OUTPUT].decode("utf-8", "replace")
 
 
-def _end_group(child: object) -> None:
+def _said_until(child: object, words: bytes, timeout: float) -> "tuple[bytes, bytes]":
+    """``communicate``, but the command is ended as soon as these words are in its stderr."""
+    import selectors
+    import subprocess
+    import time
+
+    deadline = time.monotonic() + timeout
+    said = {child.stdout.fileno(): b"", child.stderr.fileno(): b""}
+    with selectors.DefaultSelector() as selector:
+        for fd in said:
+            selector.register(fd, selectors.EVENT_READ)
+        while selector.get_map():
+            rest = deadline - time.monotonic()
+            if rest <= 0:
+                raise subprocess.TimeoutExpired(child.args, timeout)
+            for key, _ in selector.select(rest):
+                data = os.read(key.fd, 65536)
+                said[key.fd] += data
+                if not data:
+                    selector.unregister(key.fd)
+            if words in said[child.stderr.fileno()]:
+                break
+    out, err = said[child.stdout.fileno()], said[child.stderr.fileno()]
+    if words in err:
+        more_out, more_err = _end_group(child)
+    else:
+        more_out, more_err = child.communicate(timeout=max(0.0, deadline - time.monotonic()))
+    return out + more_out, err + more_err
+
+
+def _end_group(child: object) -> "tuple[bytes, bytes]":
+    """End a command and what it has started; what it said meanwhile."""
     import signal
     import subprocess
 
@@ -247,12 +280,12 @@ def _end_group(child: object) -> None:
         except OSError:
             pass
         try:
-            child.communicate(timeout=TERM_TO_KILL)
-            return
+            return child.communicate(timeout=TERM_TO_KILL)
         except subprocess.TimeoutExpired:
             continue
+    return b"", b""
 
 
 def run_call(call: object, timeout: float) -> Done:
     """Run what a runner has built (``runners.base.Call``)."""
-    return run(call.argv, timeout, call.stdin_path, call.env)
+    return run(call.argv, timeout, call.stdin_path, call.env, call.until)

@@ -344,6 +344,23 @@ def test_queue_limit_lets_the_rest_wait(run: LabRun, system: System) -> None:
     assert {answer.result for answer in run.kill(*items)} == {wire.K_KILLED}
 
 
+@pytest.mark.xdist_group("slurm")
+def test_slurm_that_has_as_many_jobs_as_it_may_lets_the_rest_wait(slurm_cluster: SlurmCluster) -> None:
+    """sbatch would sleep for two minutes, and then say that it could not."""
+    run = LabRun(slurm_cluster.head, "slurm")
+    wait_until(lambda: not run.machine.run(["squeue", "-h", "-t", "all"]).stdout.strip(), "no job is left")
+    items = [run.job("true", task=f"t{number}", directives=[["--hold", None]]) for number in range(2)]
+    with slurm_cluster.room_for(2):  # which is one job: Slurm keeps a place free
+        assert [answer.result for answer in run.submit(items[0])] == [wire.R_SUBMITTED]
+        (refused,) = run.submit(items[1])
+        assert (refused.result, refused.native_id) == (wire.R_LIMIT, "")
+        assert "sleeping and retrying" in refused.text
+    assert run.submit(items[1])[0].result == wire.R_SUBMITTED
+    listed = run.machine.run(["squeue", "-h", "-o", "%i"]).stdout.split()
+    assert len(listed) == 2
+    assert {answer.result for answer in run.kill(*items)} == {wire.K_KILLED}
+
+
 def queued(run: LabRun, system: System) -> bool:
     argv = ["squeue", "-h"] if system.runner == "slurm" else ["qstat"]
     return bool(run.machine.run(argv).stdout.strip())

@@ -222,6 +222,20 @@ class SlurmCluster:
             self.start_queue()
 
     @contextlib.contextmanager
+    def room_for(self, jobs: int) -> Iterator[None]:
+        """As long as this lasts, slurmctld takes no more than so many jobs, those of all users together."""
+        conf = self.head.state / "etc/slurm/slurm.conf"
+        lines = self._conf.splitlines()
+        few = [f"MaxJobCount={jobs}" if line.startswith("MaxJobCount=") else line for line in lines]
+        with self.queue_stopped():
+            conf.write_text("\n".join([*few, ""]), encoding="ascii")
+        try:
+            yield
+        finally:
+            with self.queue_stopped():
+                conf.write_text(self._conf, encoding="ascii")
+
+    @contextlib.contextmanager
     def queue_frozen(self) -> Iterator[None]:
         """slurmctld accepts connections and says nothing."""
         head = self.nodes_head()

@@ -263,3 +263,20 @@ def test_a_command_that_ignores_the_first_signal_is_killed(monkeypatch: pytest.M
     monkeypatch.setattr(proc, "TERM_TO_KILL", 0.3)
     done = proc.run(["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"], 0.5)
     assert done == proc.Done(None, "", "timed out after 0.5 s: sh")
+
+
+def test_a_command_that_says_that_it_only_waits_is_ended_and_what_it_said_is_kept() -> None:
+    began = time.monotonic()
+    done = proc.run(["sh", "-c", "echo 7; echo full, waiting >&2; sleep 1000; echo 8"], 60, until="full,")
+    assert done == proc.Done(-signal.SIGTERM, "7\n", "full, waiting\n")
+    assert time.monotonic() - began < 30
+
+
+def test_a_command_that_does_not_say_so_comes_to_its_own_end() -> None:
+    done = proc.run(["sh", "-c", "echo 7; echo no >&2; exit 3"], 60, until="full,")
+    assert done == proc.Done(3, "7\n", "no\n")
+
+
+@pytest.mark.parametrize("text", ["sleep 1000", "exec >&- 2>&-; sleep 1000"])
+def test_a_command_that_says_nothing_is_ended_in_time(text: str) -> None:
+    assert proc.run(["sh", "-c", text], 0.5, until="full,") == proc.Done(None, "", "timed out after 0.5 s: sh")

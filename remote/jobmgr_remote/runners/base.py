@@ -47,9 +47,10 @@ import time
 from collections import namedtuple
 
 #: ``argv``: a list of text; ``stdin_path``: a file to give as stdin, or ""; ``env``: pairs to add to the
-#: environment; ``ids``: the ids that the call is about (empty: all that were given).
-Call = namedtuple("Call", "argv stdin_path env ids")
-Call.__new__.__defaults__ = ("", (), ())  # type: ignore[attr-defined]
+#: environment; ``ids``: the ids that the call is about (empty: all that were given); ``until``: words on stderr
+#: at which the command is ended, since it would only wait.
+Call = namedtuple("Call", "argv stdin_path env ids until")
+Call.__new__.__defaults__ = ("", (), (), "")  # type: ignore[attr-defined]
 
 #: What a submit command said. ``state``: ``submitted`` (``native_id`` is set), ``failed`` (certainly not
 #: queued; ``text`` says why), ``limit`` (refused because a queue limit is reached: try later), ``unknown``
@@ -78,10 +79,10 @@ _LABELLED = re.compile(r"(?:%s|%s=)(%s)(?![0-9a-f])" % (LABEL, VARIABLE, _TOKEN)
 
 def call(
     argv: "list[str]", stdin_path: str = "", env: "tuple[tuple[str, str], ...]" = (),
-    ids: "tuple[str, ...]" = (),
+    ids: "tuple[str, ...]" = (), until: str = "",
 ) -> Call:
     """A Call with defaults."""
-    return Call(list(argv), stdin_path, tuple(env), tuple(ids))
+    return Call(list(argv), stdin_path, tuple(env), tuple(ids), until)
 
 
 def sh(script: str, arguments: "list[str]", ids: "tuple[str, ...]" = ()) -> Call:

@@ -28,8 +28,9 @@ The token travels in ``--comment``; a comment of your own stays in front of it. 
 Native id: the job id; with ``--clusters`` (or in a federation) ``ID;CLUSTER``.
 
 A submit limit (``QOSMaxSubmitJobPerUserLimit``, ``AssocMaxSubmitJobLimit``, ...) is no failure: the job waits
-at home. States that Slurm may still change (``PENDING``, ``REQUEUE_HOLD``, ...) count as waiting,
-``COMPLETING`` and ``SUSPENDED`` as active. Once Slurm has forgotten a job (MinJobAge, 5 minutes by default)
+at home. So it does where the whole queue is full (``MaxJobCount``): sbatch, which would sleep and try again for two
+minutes, is ended when it says so. States that Slurm may still change (``PENDING``, ``REQUEUE_HOLD``, ...) count
+as waiting, ``COMPLETING`` and ``SUSPENDED`` as active. Once Slurm has forgotten a job (MinJobAge, 5 minutes by default)
 only accounting can tell why it ended.
 """
 
@@ -76,9 +77,9 @@ _HEADER = "JOBID|STATE|REASON|"
 _SQUEUE = [*_UNFILTERED, "squeue", "--all", "--states=all", "--format=" + _FORMAT]
 _SACCT = ["sacct", "--parsable2", "--allocations", "--format=JobID,State,ExitCode,Submit,JobName"]
 
-_LIMIT = re.compile(
-    r"(?:QOS|Assoc)\w*Submit\w*Limit|unable to accept job, sleeping and retrying|MaxJobCount", re.I
-)
+# sbatch would try again for two minutes; the job is not in the queue while it says so.
+_FULL = ", sleeping and retrying"
+_LIMIT = re.compile(r"(?:QOS|Assoc)\w*Submit\w*Limit|%s|MaxJobCount" % _FULL, re.I)
 # The server may have taken the job: it was reached, or may have been, and its answer is missing.
 _UNSURE = re.compile(
     r"timed out|timeout|Unable to contact slurm controller|Connection (?:refused|reset|timed)"
@@ -152,7 +153,7 @@ def submit_call(job: dict, job_file: str, out_file: str, err_file: str) -> base.
     return base.call([
         *_UNSWAYED, "sbatch", "--parsable", "--open-mode=append", "--output=" + out_file.replace("%", "%%"),
         "--error=" + err_file.replace("%", "%%"), job_file,
-    ])
+    ], until=_FULL)
 
 
 def parse_submit(code: "int | None", out: str, err: str) -> base.Outcome:
@@ -161,6 +162,8 @@ def parse_submit(code: "int | None", out: str, err: str) -> base.Outcome:
         match = re.match(r"([0-9]+)(;[A-Za-z0-9_.-]+)?$", line.strip())
         if match:
             return base.Outcome(base.SUBMITTED, match.group(0), "")
+    if code is not None and code < 0 and _FULL in err:  # ended by us; the token fences a try that was quicker
+        return base.Outcome(base.LIMIT, "", base.last_words(code, out, err))
     return base.failure(code, out, err, _LIMIT, _UNSURE)
 
 
