@@ -8,9 +8,11 @@ the thread that calls :meth:`Engine.step`, a batch at a time. ``tick``, ``play``
 
 from __future__ import annotations
 
+import contextlib
 import queue
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, field
 from itertools import groupby
 from typing import Any
@@ -25,6 +27,7 @@ from jobmgr.service import activity, poll, retrieve, submit
 from jobmgr.service.context import M_FULL, RunContext
 from jobmgr.service.reach import blocked, needs_person, note_trouble
 from jobmgr.service.report import planned
+from jobmgr.service.workers import Workers
 from jobmgr.store.records import Change, InstanceChange, Job
 from jobmgr.transport.base import Hold
 from jobmgr_remote import wire
@@ -40,6 +43,8 @@ WATCHES = 3
 """Long polls per host at a time; jobs that are new there get one of their own, until there are so many."""
 RETRIEVE_PAUSE = 1.0
 """Seconds between two rsyncs from a host on which jobs still end, so that they come home many at a time."""
+LEAVE = 20.0
+"""Seconds that workers get to come to an end when something has gone wrong; each would come to its own, in minutes."""
 
 _WATCHABLE = (State.SUBMITTED, State.RUNNING)
 
@@ -77,6 +82,13 @@ class _Watch:
     hello: wire.Hello | None = None
 
 
+@dataclass(slots=True)
+class _Work:
+    """What a worker is at. ``ended``: it is through, and what it brought is in the inbox, or was taken."""
+
+    ended: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class _Done:
     """A worker has finished: what it was, what it brought (or the exception that ended it)."""
@@ -102,9 +114,10 @@ class Engine:
     def __init__(self, ctx: RunContext, *, plans: bool = True) -> None:
         self.ctx = ctx
         self.totals = Totals()
-        self._pool = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="jobmgr")
+        self._workers = Workers(WORKERS)
         self._inbox: queue.SimpleQueue[_Done | _News] = queue.SimpleQueue()
-        self._busy: set[tuple[str, ...]] = set()
+        self._arrived: deque[_Done] = deque()
+        self._busy: dict[tuple[str, ...], _Work] = {}
         self._watches: dict[tuple[str, ...], _Watch] = {}
         self._watched: dict[Key, int] = {}
         self._unwatched = True
@@ -121,17 +134,39 @@ class Engine:
     def __enter__(self) -> Engine:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self.close()
+        else:
+            with contextlib.suppress(Exception):  # the first one tells what is wrong
+                self.close(LEAVE)
 
-    def close(self) -> None:
-        """End the long polls and wait for the workers. What they still bring is stored."""
+    def close(self, limit: float | None = None) -> None:
+        """End the long polls and wait for the workers, up to ``limit`` seconds. What they still bring is stored.
+
+        An exception that this meets is raised when all is done. A worker that is left behind is to a host what a
+        controller is that was killed: the next one goes on from what the store and the host have.
+        """
         self._closed = True
+        until = None if limit is None else time.monotonic() + limit
         for watch in self._watches.values():
             watch.hold.release()
-        while self._busy:
-            self.step(5.0)
-        self._pool.shutdown()
+        failed: Exception | None = None
+        while self._busy and (until is None or time.monotonic() < until):
+            try:
+                if not self.step(1.0):
+                    self._forget_lost()
+            except Exception as error:  # what else has arrived is dealt with before it is raised
+                failed = failed or error
+                until = until or time.monotonic() + LEAVE
+        self._workers.close()
+        if failed is not None:
+            raise failed
+
+    def _forget_lost(self) -> None:
+        """Strike out work that is through and whose result is nowhere: an interrupt came as it was taken out."""
+        if not self._arrived and self._inbox.empty():
+            self._busy = {key: work for key, work in self._busy.items() if not work.ended}
 
     @property
     def busy(self) -> bool:
@@ -143,7 +178,7 @@ class Engine:
     def _start(self, key: tuple[str, ...], work: Callable[[], Any], finish: Callable[[Any], None]) -> bool:
         if key in self._busy or self._closed:
             return False
-        self._busy.add(key)
+        state = self._busy[key] = _Work()
 
         def run() -> None:
             try:
@@ -151,29 +186,38 @@ class Engine:
             except BaseException as failed:  # handed to the thread that decides
                 value, error = None, failed
             self._inbox.put(_Done(key, finish, value, error))
+            state.ended = True
 
-        self._pool.submit(run)
+        self._workers.submit(run)
         return True
 
     def step(self, timeout: float) -> bool:
-        """Wait up to ``timeout`` seconds for news, then deal with all that is there. True if there was any."""
-        try:
-            batch = [self._inbox.get(timeout=max(timeout, 0.0)) if timeout > 0 else self._inbox.get_nowait()]
-        except queue.Empty:
-            return False
+        """Wait up to ``timeout`` seconds for news, then deal with all that is there. True if there was any.
+
+        If that raises, the next step goes on behind what raised it.
+        """
+        news = []
+        wait = 0.0 if self._arrived else max(timeout, 0.0)
         while True:
             try:
-                batch.append(self._inbox.get_nowait())
+                item = self._inbox.get(timeout=wait) if wait > 0 else self._inbox.get_nowait()
             except queue.Empty:
                 break
-        self._take_news([item for item in batch if isinstance(item, _News)])
-        for item in batch:
+            wait = 0.0
             if isinstance(item, _Done):
-                self._busy.discard(item.key)
-                if item.error is not None:
-                    self._failed(item)
-                else:
-                    item.finish(item.value)
+                self._arrived.append(item)
+            else:
+                news.append(item)
+        if not news and not self._arrived:
+            return False
+        self._take_news(news)
+        while self._arrived:
+            done = self._arrived.popleft()
+            self._busy.pop(done.key, None)
+            if done.error is not None:
+                self._failed(done)
+            else:
+                done.finish(done.value)
         return True
 
     def _failed(self, item: _Done) -> None:
