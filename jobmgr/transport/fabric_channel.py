@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 import signal
 import threading
@@ -51,6 +52,48 @@ def signal_code(name: str) -> int:
         return 255
 
 
+class _Bell:
+    """Wakes a selector when one of a channel's two buffers got something, or the channel ended.
+
+    In the place of ``Channel.fileno()``, whose two flags over one pipe know no lock: what comes on stderr just when
+    stdout has been read up can be told to nobody, and nothing after it either, until the channel ends.
+    """
+
+    def __init__(self, channel: Any) -> None:
+        self._lock = threading.Lock()
+        self._rung = False
+        self._closed = False
+        self._read, self._write = os.pipe()
+        channel.in_buffer.set_event(self)
+        channel.in_stderr_buffer.set_event(self)
+
+    def fileno(self) -> int:
+        return self._read
+
+    def set(self) -> None:
+        """Called by paramiko."""
+        with self._lock:
+            if not self._rung and not self._closed:
+                self._rung = True
+                os.write(self._write, b"*")
+
+    def clear(self) -> None:
+        """Called by paramiko, in moments of its own choice."""
+
+    def hear(self) -> None:
+        """Before looking at the buffers: whatever comes from here on rings again."""
+        with self._lock:
+            if self._rung:
+                self._rung = False
+                os.read(self._read, 1)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            os.close(self._read)
+            os.close(self._write)
+
+
 class ChannelRun:
     """Runs one command on an open channel and closes it."""
 
@@ -65,6 +108,7 @@ class ChannelRun:
         self._err = bytearray()
         self._last = time.monotonic()
         self._written = threading.Event()
+        self._bell = _Bell(channel)
 
     def complete(self, command: str, stdin: bytes) -> Completed:
         """Raises Silence, Ended, or what ``on_chunk`` raised."""
@@ -125,16 +169,17 @@ class ChannelRun:
     def _read_all(self) -> None:
         channel = self._channel
         with selectors.DefaultSelector() as selector:
-            selector.register(channel.fileno(), selectors.EVENT_READ)
+            selector.register(self._bell.fileno(), selectors.EVENT_READ)
             if self._hold is not None:
                 selector.register(self._hold.fileno(), selectors.EVENT_READ)
             while not self._finished():
-                events = selector.select(self._time_left())
+                # After the end of the output only the exit code can come, and that rings no bell.
+                events = selector.select(0 if channel.eof_received else self._time_left())
                 if self._hold is not None and any(key.fd == self._hold.fileno() for key, _ in events):
                     selector.unregister(self._hold.fileno())
                     self._hold_released()
+                self._bell.hear()
                 if not self._drain() and channel.eof_received:
-                    # From here on the descriptor is always readable: wait for the exit code instead.
                     channel.status_event.wait(0.02)
                 if self._time_left() <= 0 and not self._finished():
                     raise Silence
@@ -189,6 +234,7 @@ class ChannelRun:
         raise Ended("no exit code")
 
     def _close(self) -> None:
+        self._bell.close()
         # Saying "close" can block on a connection that is cut; nobody has to wait for it.
         if self._channel.closed:
             self._channel.close()

@@ -34,8 +34,10 @@ from jobmgr.transport.environment import for_ssh
 from jobmgr.transport.fabric_auth import KnownHostsPolicy, Login, order_host_keys, refuse_unsupported
 from jobmgr.transport.fabric_channel import ChannelRun, Ended, watch_signals
 from jobmgr.transport.pace import wait_for_turns
+from jobmgr.transport.patient_socket import LIMIT as PATIENCE
+from jobmgr.transport.patient_socket import PatientSocket, patient_pair
 from jobmgr.transport.private_dir import private_directory
-from jobmgr.transport.pump import Silence
+from jobmgr.transport.pump import Silence, reap_later
 from jobmgr.transport.sessions import NoSession, Patience, SessionGate, SessionRefused
 from jobmgr.transport.ssh_settings import (
     SshOptions,
@@ -47,7 +49,7 @@ from jobmgr.transport.ssh_settings import (
 )
 
 KEEPALIVE = 15
-CUT_AFTER_MS = 45_000
+CUT_AFTER_MS = round(1000 * PATIENCE)
 """Unanswered bytes for this long end the connection (TCP_USER_TIMEOUT), like ServerAlive 15 x 3."""
 PROBE_TIMEOUT = 5.0
 SESSION_PATIENCE = 60.0
@@ -223,7 +225,7 @@ class _Proxy:
     """ProxyCommand or ProxyJump: a program that stands for the network, on a socket pair."""
 
     def __init__(self, argv: list[str]) -> None:
-        ours, theirs = socket.socketpair()
+        ours, theirs = patient_pair()
         self.said: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the proxy
         with theirs:
             end = theirs.fileno()
@@ -252,7 +254,7 @@ class _Proxy:
                 self._process.wait(2)
             except subprocess.TimeoutExpired:
                 self._process.kill()
-                self._process.wait()
+                reap_later(self._process)
         self.said.close()
 
 
@@ -284,7 +286,7 @@ def _tcp(settings: SshSettings, options: SshOptions) -> socket.socket:
         raise ssh_errors.not_resolved(settings, settings.hostname) from exc
     error: ConnectError = ssh_errors.no_route(settings)
     for kind, flavour, protocol, _, address in found:
-        connection = socket.socket(kind, flavour, protocol)
+        connection = PatientSocket(kind, flavour, protocol)
         try:
             connection.settimeout(options.connect_timeout)
             if settings.bind_address:

@@ -12,7 +12,6 @@ timeout, and after one the next user sends a probe through the master before tru
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import select
@@ -34,9 +33,10 @@ from jobmgr.transport import control_socket, ssh_errors
 from jobmgr.transport.base import Completed, Hold, OnChunk
 from jobmgr.transport.control_socket import ControlPaths, control_paths
 from jobmgr.transport.environment import for_ssh, outliving, scrubbed
+from jobmgr.transport.flocked import flocked
 from jobmgr.transport.identity import read_identity
 from jobmgr.transport.pace import wait_for_turns
-from jobmgr.transport.pump import Silence, close_pipes, pump
+from jobmgr.transport.pump import Silence, close_pipes, pump, reap_later
 from jobmgr.transport.sessions import NoSession, Patience, SessionGate, SessionRefused
 from jobmgr.transport.ssh_settings import SshOptions, SshSettings, proxy_argv, read_settings, seconds
 
@@ -45,6 +45,8 @@ IDLE_LIFE = 600
 PROBE_TIMEOUT = 5.0
 SESSION_PATIENCE = 60.0
 """Seconds to wait for a free session on a host that allows few of them."""
+LOCK_PATIENCE = 90.0
+"""Seconds to wait while another process starts the master, or a person logs in."""
 
 ALWAYS = (
     "-T",
@@ -134,7 +136,7 @@ class OpenSSH:
         settings, paths = self._resolve()
         if _trusted(paths):
             return
-        with _locked(paths):
+        with _locked(paths, self.host):
             if _trusted(paths):
                 return
             if self._survives_probe(paths):
@@ -269,7 +271,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     close_pipes(process)
     if process.poll() is None:
         process.kill()
-        process.wait()
+        reap_later(process)
 
 
 def _read(path: str) -> str:
@@ -285,14 +287,11 @@ def _trusted(paths: ControlPaths) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(paths: ControlPaths) -> Iterator[None]:
-    """One process or thread at a time starts, probes or ends this master."""
-    fd = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+def _locked(paths: ControlPaths, host: str) -> Iterator[None]:
+    """One process or thread at a time starts, probes or ends this master. Raises ConnectTimeout."""
+    busy = f"{host}: another jobmgr has been connecting (a login that waits for somebody?)"
+    with flocked(paths.lock, LOCK_PATIENCE, busy):
         yield
-    finally:
-        os.close(fd)
 
 
 def _forget(paths: ControlPaths) -> None:
@@ -325,7 +324,7 @@ def _start_master(settings: SshSettings, options: SshOptions, paths: ControlPath
     if code is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        reap_later(process)
         raise ssh_errors.timed_out(settings)
     if code != 0:
         raise _why_no_master(_read(paths.log), settings)
@@ -397,7 +396,7 @@ def login(host: str, options: SshOptions | None = None) -> bool:
     options = options or SshOptions()
     settings = read_settings(host, options)
     paths = control_paths(settings, options)
-    with _locked(paths):
+    with _locked(paths, host):
         if _trusted(paths):
             return False
         end_master(paths)
@@ -412,5 +411,5 @@ def logout(host: str, options: SshOptions | None = None) -> bool:
     """End the shared connection; False if there was none."""
     options = options or SshOptions()
     paths = control_paths(read_settings(host, options), options)
-    with _locked(paths):
+    with _locked(paths, host):
         return end_master(paths)

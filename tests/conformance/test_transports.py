@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -25,6 +26,7 @@ from jobmgr.errors import (
     IdleTimeout,
     UnsupportedError,
 )
+from jobmgr.transport import patient_socket
 from jobmgr.transport.base import STDERR_LIMIT, Hold, Transport
 from jobmgr.transport.private_sshd import PrivateSshd, make_key
 from jobmgr.transport.retrying import Retrying
@@ -195,6 +197,23 @@ def test_a_command_that_closed_its_output_can_still_be_silent_for_too_long(trans
 def test_every_byte_starts_the_idle_time_anew(transport: Transport) -> None:
     done = transport.run("for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.2; done", idle_timeout=1.2)
     assert done.stdout.split() == [b"%d" % i for i in range(1, 9)]
+
+
+BOTH = """python3 -u -c 'import os
+for _ in range(20000): os.write(1, b"o"); os.write(2, b"e")'"""
+
+
+def test_output_on_both_streams_is_told_at_once(transport: Transport) -> None:
+    took = []
+    last = time.monotonic()
+
+    def on_chunk(chunk: bytes) -> None:
+        nonlocal last
+        took.append(time.monotonic() - last)
+        last = time.monotonic()
+
+    assert transport.run(BOTH, b"", None, 20.0, on_chunk).exit_code == 0
+    assert max(took) < 15
 
 
 def test_many_threads_share_a_transport(transport: Transport) -> None:
@@ -455,6 +474,48 @@ def test_a_node_behind_a_gateway(jump_config: tuple[PrivateSshd, PrivateSshd], k
         assert over.run("cat", b"x" * 300_000).stdout == b"x" * 300_000
     assert gateway.logins() == (2 if way == "two jumps" else 1)
     assert node.logins() == 1
+
+
+PROXY = """\
+import os, select, socket, sys
+there = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+open(sys.argv[2], "w").write(str(os.getpid()))
+while True:
+    for ready in select.select([0, there], [], [])[0]:
+        data = os.read(ready if ready == 0 else there.fileno(), 65536)
+        if not data:
+            sys.exit()
+        there.sendall(data) if ready == 0 else os.write(1, data)
+"""
+
+
+def test_a_proxy_that_takes_nothing_any_more_is_given_up(
+    sshd: PrivateSshd, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patient_socket, "LIMIT", 2.0)
+    monkeypatch.setattr("jobmgr.transport.openssh.PROBE_TIMEOUT", 1.0)
+    (tmp_path / "proxy.py").write_text(PROXY)
+    pid = tmp_path / "pid"
+    config = Path(sshd.ssh_config_path).read_text()
+    way = f"python3 {tmp_path / 'proxy.py'} {sshd.port} {pid}"
+    write_config(sshd, config.replace("Host wizard\n", f"Host wizard\n    ProxyCommand {way}\n"))
+    with contextlib.closing(transport_to(sshd, kind)) as over:
+        assert over.run("echo x").stdout == b"x\n"
+        stuck = int(pid.read_text())
+        try:
+            with pytest.raises(IdleTimeout):  # it stops while it is sent more than it can hold
+                over.run(
+                    "echo go; cat >/dev/null",
+                    b"x" * (64 << 20),
+                    idle_timeout=1.0,
+                    on_chunk=lambda _: os.kill(stuck, signal.SIGSTOP),
+                )
+            began = time.monotonic()
+            assert over.run("echo y").stdout == b"y\n"
+            assert time.monotonic() - began < 40
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(stuck, signal.SIGKILL)
 
 
 def test_an_unknown_gateway_is_named_as_such(jump_config: tuple[PrivateSshd, PrivateSshd], kind: str) -> None:

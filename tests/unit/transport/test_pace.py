@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -18,8 +20,10 @@ from jobmgr.errors import (
     HostKeyError,
     UnsupportedError,
 )
+from jobmgr.transport import patient_socket
 from jobmgr.transport.base import Completed, Hold, OnChunk
 from jobmgr.transport.environment import for_ssh, scrubbed
+from jobmgr.transport.flocked import flocked
 from jobmgr.transport.pace import PER_SECOND, reserve, wait_for_turn
 from jobmgr.transport.retrying import Retrying, delay
 from jobmgr.transport.sessions import CALM, NoSession, Patience, SessionGate
@@ -54,10 +58,91 @@ def test_times_of_another_boot_are_forgotten() -> None:
 def test_what_is_no_time_is_ignored(tmp_path: Path) -> None:
     wait_for_turn(str(tmp_path), "h:22")
     (file,) = tmp_path.iterdir()
-    file.write_text("garbage 1.0 x")
+    boot = file.read_text().split()[0]
+    file.write_text(f"{boot} garbage 1.0 x")
     wait_for_turn(str(tmp_path), "h:22")
-    assert len(file.read_text().split()) == 2
+    assert len(file.read_text().split()) == 3
     assert os.stat(file).st_mode & 0o077 == 0
+
+
+def test_times_of_an_earlier_boot_keep_nobody_waiting(tmp_path: Path) -> None:
+    wait_for_turn(str(tmp_path), "h:22")
+    (file,) = tmp_path.iterdir()
+    began = time.monotonic()
+    file.write_text(" ".join(["another-boot", *[f"{began + 300:.3f}"] * PER_SECOND]))
+    wait_for_turn(str(tmp_path), "h:22")
+    assert time.monotonic() - began < 60
+
+
+def test_a_lock_that_stays_taken_is_an_error(tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    with (
+        flocked(path, 1.0, "never"),
+        pytest.raises(ConnectTimeout, match=r"h: locked for 0.05 s"),
+        flocked(path, 0.05, "h: locked"),
+    ):
+        pass
+    with flocked(path, 1.0, "never"):
+        pass
+
+
+def test_a_copy_of_the_descriptor_does_not_keep_the_lock(tmp_path: Path) -> None:
+    """As a child has it between fork and exec."""
+    path = str(tmp_path / "lock")
+    with flocked(path, 1.0, "never") as fd:
+        copy = os.dup(fd)
+    try:
+        with flocked(path, 1.0, "the copy has it"):
+            pass
+    finally:
+        os.close(copy)
+
+
+def test_the_next_one_gets_the_lock_when_it_is_free(tmp_path: Path) -> None:
+    path, got = str(tmp_path / "lock"), threading.Event()
+
+    def take() -> None:
+        with flocked(path, 20.0, "never"):
+            got.set()
+
+    with flocked(path, 1.0, "never"):
+        waiting = threading.Thread(target=take)
+        waiting.start()
+    assert got.wait(20)
+    waiting.join(20)
+
+
+# a connection whose other end takes nothing -------------------------------------------------------------
+
+
+def test_a_send_that_nobody_takes_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patient_socket, "LIMIT", 0.3)
+    ours, theirs = patient_socket.patient_pair()
+    with ours, theirs:
+        ours.settimeout(0.05)
+        until = time.monotonic() + 20
+        with pytest.raises(ConnectionAbortedError, match="took nothing"):
+            send_without_end(ours, until)
+        assert ours.recv(1) == b""
+
+
+def send_without_end(ours: patient_socket.PatientSocket, until: float) -> None:
+    while time.monotonic() < until:
+        with contextlib.suppress(TimeoutError):
+            ours.send(b"x" * 65536)
+
+
+def test_each_byte_that_is_taken_counts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patient_socket, "LIMIT", 0.3)
+    ours, theirs = patient_socket.patient_pair()
+    with ours, theirs:
+        ours.settimeout(0.01)
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            try:
+                ours.send(b"x" * 65536)
+            except TimeoutError:
+                theirs.recv(1 << 20)
 
 
 def test_each_sshd_has_its_own_pace(tmp_path: Path) -> None:
