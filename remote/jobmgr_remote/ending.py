@@ -29,6 +29,8 @@ LAST_LINES = 2.0
 #: Seconds after KILL after which a process counts as one that cannot be ended.
 AFTER_KILL = 5.0
 QUIET_LOOKS = 2
+#: Seconds between two looks at what has been told to end.
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.005, 0.1
 LATE_ROUNDS = 10
 
 
@@ -58,9 +60,10 @@ class Ending(object):
         if not self.targets:
             return {}
         self._stop_all(signal.SIGSTOP)
-        self._signal(self._alive(), signal.SIGTERM)
-        self._signal(self._alive(), signal.SIGCONT)
-        self._wait(self._alive, grace)
+        stopped = self._alive()
+        self._signal(stopped, signal.SIGTERM)
+        self._signal(stopped, signal.SIGCONT)
+        self._wait(stopped, grace)
         if self._alive():
             self._kill(signal)
         for _ in range(LATE_ROUNDS):  # what a dying wrapper or its scripts have started at the last moment
@@ -194,13 +197,15 @@ class Ending(object):
 
     def _kill(self, signal: object) -> None:
         self._stop_all(signal.SIGSTOP)
-        self._signal([p for p in self._alive() if not self._is_wrapper(p)], signal.SIGKILL)
-        self._wait(lambda: [p for p in self._alive() if not self._is_wrapper(p)], AFTER_KILL)
-        wrappers = [p for p in self._alive() if self._is_wrapper(p)]
-        self._signal(wrappers, signal.SIGCONT)
-        self._wait(self._alive, LAST_LINES)
-        self._signal(self._alive(), signal.SIGKILL)
-        self._wait(self._alive, AFTER_KILL)
+        others = [process for process in self._alive() if not self._is_wrapper(process)]
+        self._signal(others, signal.SIGKILL)
+        self._wait(others, AFTER_KILL)
+        left = self._alive()
+        self._signal([process for process in left if self._is_wrapper(process)], signal.SIGCONT)
+        self._wait(left, LAST_LINES)
+        left = self._alive()
+        self._signal(left, signal.SIGKILL)
+        self._wait(left, AFTER_KILL)
 
     def _is_wrapper(self, process: proc.Process) -> bool:
         target = self.targets[self.owner[process.pid, process.start]]
@@ -220,25 +225,40 @@ class Ending(object):
             troubles.append(text)
 
     def _alive(self) -> "list[proc.Process]":
-        """The members that live and that we may signal. What is gone once does not come back."""
-        found = []
-        for key in self.members:
-            if key in self._gone or key in self._refused:
-                continue
-            now = proc.look(key[0])
-            if now is None or now.start != key[1] or now.state in proc.DEAD_STATES:
-                self._gone.add(key)
-            else:
-                found.append(now)
-        return found
+        """The members that live and that we may signal."""
+        found = (self._now(key) for key in self.members)
+        return [process for process in found if process is not None]
 
-    def _wait(self, left: object, seconds: float) -> None:
+    def _now(self, key: "tuple[int, str]") -> "proc.Process | None":
+        """A member as it is now; None if it has gone (what is gone once does not come back) or is not to be
+        had.
+        """
+        if key in self._gone or key in self._refused:
+            return None
+        now = proc.look(key[0])
+        if now is not None and now.start == key[1] and now.state not in proc.DEAD_STATES:
+            return now
+        self._gone.add(key)
+        return None
+
+    def _wait(self, processes: "list[proc.Process]", seconds: float) -> None:
+        """Until all of these have gone. Looks at one of them at a time: looking at thousands again and again
+        would keep them from ending.
+        """
         deadline = time.monotonic() + seconds
-        pause = 0.005
-        while left() and time.monotonic() < deadline:
+        left = [(process.pid, process.start) for process in processes]
+        pause = SHORTEST_PAUSE
+        while left:
+            if self._now(left[-1]) is None:
+                left.pop()
+                pause = SHORTEST_PAUSE
+                continue
+            rest = deadline - time.monotonic()
+            if rest <= 0:
+                return
             self.progress()
-            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
-            pause = min(pause * 1.5, 0.1)
+            time.sleep(min(pause, rest))
+            pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
 def _is_left(process: proc.Process, target: Target) -> bool:

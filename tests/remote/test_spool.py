@@ -241,14 +241,8 @@ def test_a_slot_that_has_closed_its_door_is_replaced_and_one_that_has_not_is_wok
 
 
 def test_fewer_jobs_at_once_takes_effect_when_the_present_ones_end(bench: Bench) -> None:
-    text = 'echo $$ >>"${0%/log/job/*}/pids"; until [ -e "${0%/log/job/*}/go" ]; do sleep 0.02; done\n' + JOB
-    bench.spool.set_max_active(4)
-    bench.queue(4, text)
-    bench.tend()
-    await_that(
-        lambda: (bench.run_dir / "pids").exists() and (bench.run_dir / "pids").read_text().count("\n") == 4
-    )
-    bench.queue(6, text)
+    start_waiting(bench, 4)
+    bench.queue(6, WAITING)
     bench.spool.set_max_active(2)
     bench.tend()
     retire = [name for name in os.listdir(bench.spool.slots) if name.endswith(".retire")]
@@ -256,6 +250,69 @@ def test_fewer_jobs_at_once_takes_effect_when_the_present_ones_end(bench: Bench)
     (bench.run_dir / "go").touch()
     bench.until_empty()
     assert sorted(bench.ran()) == sorted(bench.tokens)
+
+
+WAITING = 'echo $$ >>"${0%/log/job/*}/pids"; until [ -e "${0%/log/job/*}/go" ]; do sleep 0.02; done\n' + JOB
+
+
+def start_waiting(bench: Bench, count: int) -> list[str]:
+    """Jobs that all run and end once there is a file ``go``."""
+    bench.spool.set_max_active(count)
+    tokens = bench.queue(count, WAITING)
+    pids = bench.run_dir / "pids"
+    bench.tend()
+    await_that(lambda: pids.exists() and pids.read_text().count("\n") == count)
+    return tokens
+
+
+def retiring(bench: Bench) -> int:
+    return sum(name.endswith(".retire") for name in os.listdir(bench.spool.slots))
+
+
+def test_the_slots_of_jobs_that_are_killed_end_with_them_as_far_as_nothing_waits(bench: Bench) -> None:
+    tokens = start_waiting(bench, 4)
+    more = bench.queue(1, WAITING)
+    bench.spool.release([tokens[0], tokens[1], tokens[3], more[0], str(uuid.uuid4())])
+    assert retiring(bench) == 2
+    assert set(bench.spool.content().by_token) == {tokens[0], tokens[2], more[0]}
+    (bench.run_dir / "go").touch()
+    await_that(lambda: sorted(bench.ran()) == sorted(bench.tokens))
+    bench.until_empty()
+    assert sorted(bench.ran()) == sorted(bench.tokens)
+    assert os.listdir(bench.spool.slots) == os.listdir(bench.spool.queue) == os.listdir(bench.spool.taken) == []
+
+
+def test_a_slot_that_was_to_end_with_its_job_takes_what_has_come_since(bench: Bench) -> None:
+    first = start_waiting(bench, 1)
+    bench.spool.release(first)
+    assert retiring(bench) == 1
+    second = bench.queue(1)
+    assert bench.tend() == 0
+    assert retiring(bench) == 0
+    (bench.run_dir / "go").touch()
+    await_that(lambda: bench.ran() == [*first, *second])
+
+
+def test_a_slot_that_is_to_end_and_hears_of_work_looks_again_whether_it_is_to_end(bench: Bench) -> None:
+    first = start_waiting(bench, 1)
+    bench.spool.release(first)
+    (slot,) = bench.live()
+    bench.queue(1)
+    assert bench.spool._poke(slot)  # and nobody has taken back that it is to end
+    (bench.run_dir / "go").touch()
+    await_that(lambda: not bench.spool.live_slots())
+    assert bench.ran() == first
+    assert bench.tend() == 1
+    bench.until_empty()
+    assert sorted(bench.ran()) == sorted(bench.tokens)
+
+
+def test_nothing_is_released_while_somebody_else_tends(bench: Bench) -> None:
+    tokens = start_waiting(bench, 1)
+    with bench.spool.lock(1.0):
+        bench.spool.release(tokens)
+    assert retiring(bench) == 0
+    assert set(bench.spool.content().by_token) == set(tokens)
 
 
 def test_two_who_tend_at_once_start_no_slot_too_many(bench: Bench) -> None:

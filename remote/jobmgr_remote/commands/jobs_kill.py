@@ -49,6 +49,7 @@ def run(request: wire.Request, reply: object, host: object) -> None:
     for kill in kills:
         _mark_and_revoke(kill, host)
     spool.withdraw([kill.token for kill in kills if kill.revoked])
+    spool.release([kill.token for kill in kills if not kill.troubles])
     _cancel(kills, host)
     _end_processes(kills, looker, request.options, reply)
     background.tend(host, request.options)

@@ -91,7 +91,8 @@ try_entry() {
     [[ ! -e $ME.retire ]] || return 2
     take "$1" || return 1
     run_entry "$1"
-    finished+=("$1")
+    # Where a job is killed, its entry goes with it.
+    [[ ! -e $SPOOL/queue/$1 ]] || finished+=("$1")
     ((${#finished[@]} < SWEEP_AT)) || sweep
 }
 
@@ -140,15 +141,7 @@ main() {
     previous=-
     [[ -z ${4-} ]] || try_entry "$4"
     while :; do
-        walk "$all"
-        case $? in
-            0) continue ;;
-            2)
-                sweep
-                close_door
-                return 0
-                ;;
-        esac
+        if [[ ! -e $ME.retire ]] && walk "$all"; then continue; fi
         sweep
         # A spool that has gone or cannot be written to ends the slot too; a later call starts one again.
         ! close_door || return 0
