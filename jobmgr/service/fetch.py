@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from jobmgr.errors import JobmgrError
 from jobmgr.service import loop, retrieve
 from jobmgr.service.context import RunContext
 from jobmgr.service.reach import needs_person
+from jobmgr.service.workers import in_parallel
 from jobmgr.store import records
 from jobmgr.store.records import Job, Retrieval
 
@@ -44,19 +44,12 @@ def fetch(ctx: RunContext, jobs: Sequence[Job], to: Path | None) -> Fetched:
     by_place: dict[tuple[str, str], list[Job]] = {}
     for job in ctx.store.jobs_where(numbers=[job.number for job in jobs]):
         by_place.setdefault((job.platform, job.host), []).append(job)
-    if by_place:
-        with ThreadPoolExecutor(
-            max_workers=min(len(by_place), 64), thread_name_prefix="jobmgr-fetch"
-        ) as pool:
-            for place, result in zip(
-                by_place,
-                pool.map(lambda item: _from_host(ctx, item[0], item[1]), by_place.items()),
-                strict=True,
-            ):
-                if isinstance(result, JobmgrError):
-                    fetched.trouble(place[1], result)
-                else:
-                    fetched.outcome += result
+    results = in_parallel(lambda item: _from_host(ctx, *item), by_place.items())
+    for (_, host), result in zip(by_place, results, strict=True):
+        if isinstance(result, JobmgrError):
+            fetched.trouble(host, result)
+        else:
+            fetched.outcome += result
     if to is not None:
         ended = [
             job for job in ctx.store.jobs_where(numbers=[job.number for job in jobs]) if job.state in FINAL

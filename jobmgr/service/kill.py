@@ -7,7 +7,6 @@ token that the host has not seen is revoked), and until then the job is in doubt
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from jobmgr.platforms.model import Platform
 from jobmgr.service import poll
 from jobmgr.service.context import RunContext
 from jobmgr.service.verdicts import store_changes
+from jobmgr.service.workers import in_parallel
 from jobmgr.store.records import Change, Job
 from jobmgr_remote import wire
 
@@ -62,12 +62,8 @@ def kill_jobs(
         by_place.setdefault((job.platform, job.host), []).append(job)
     if not by_place:
         return []
-    with ThreadPoolExecutor(max_workers=min(len(by_place), 64), thread_name_prefix="jobmgr-kill") as pool:
-        futures = [
-            pool.submit(_kill_at, ctx, ctx.world.platform(place[0]), place[1], group, grace)
-            for place, group in by_place.items()
-        ]
-        return [future.result() for future in futures]
+    places = [(ctx.world.platform(name), host, group) for (name, host), group in by_place.items()]
+    return in_parallel(lambda place: _kill_at(ctx, *place, grace), places)
 
 
 def drop_queued(ctx: RunContext, jobs: Sequence[Job]) -> list[Result]:

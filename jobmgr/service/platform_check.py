@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from jobmgr.platforms.model import Platform
 from jobmgr.service.context import World
 from jobmgr.service.hosts import Hosts
 from jobmgr.service.reach import needs_person
+from jobmgr.service.workers import in_parallel
 from jobmgr.transport import make_transport, rsync
 from jobmgr.transport.base import Hold, Transport
 from jobmgr.transport.choose import choose
@@ -49,8 +49,7 @@ _PAIRS = ("symlinks", "environment", "directives")
 
 def check_platform(world: World, platform: Platform) -> PlatformReport:
     """Look at all hosts at the same time and judge. Never raises for a host."""
-    with ThreadPoolExecutor(max_workers=len(platform.hosts), thread_name_prefix="jobmgr-check") as pool:
-        looks = list(pool.map(lambda host: _Look(world, platform, host).look(), platform.hosts))
+    looks = in_parallel(lambda host: _Look(world, platform, host).look(), platform.hosts)
     return report(settings_of(platform), looks)
 
 

@@ -6,9 +6,17 @@ command that somebody has interrupted would stay until the last host has answere
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+MOST = 64
+"""Threads at a time, where each waits for a host."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Workers:
@@ -36,3 +44,33 @@ class Workers:
         """Let each thread end after the work that it is at. Nothing is waited for."""
         for _ in range(self._count):
             self._work.put(None)
+
+
+def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """``[work(item) for item in items]``, up to 64 at a time.
+
+    Raises, when all have ended, what the first of them has raised. An interrupt is raised at once, and leaves the
+    work to itself.
+    """
+    todo = list(items)
+    came: queue.SimpleQueue[tuple[int, Result | None, BaseException | None]] = queue.SimpleQueue()
+    workers = Workers(min(MOST, len(todo)))
+
+    def run(index: int, item: Item) -> None:
+        try:
+            came.put((index, work(item), None))
+        except BaseException as error:  # handed to the thread that waits
+            came.put((index, None, error))
+
+    for index, item in enumerate(todo):
+        workers.submit(functools.partial(run, index, item))
+    workers.close()
+    results: list[Any] = [None] * len(todo)
+    errors: list[tuple[int, BaseException]] = []
+    for _ in todo:
+        index, results[index], error = came.get()
+        if error is not None:
+            errors.append((index, error))
+    if errors:
+        raise min(errors, key=lambda pair: pair[0])[1]
+    return results
