@@ -21,7 +21,7 @@ from benchmarks.stage import CommandFailed, Stage, Timed, jobmgr_argv
 from benchmarks.subject import KINDS, SWEEP, Jobmgr, Kind
 
 FLOOR_WARM, FLOOR_COLD = "floor, warm", "floor, cold"
-ROUND_TRIP = 0.1
+ROUND_TRIPS = (100, 300)
 SETTLED = 1.5
 """Seconds after which an answer of a host is written down again, though nothing else is new."""
 
@@ -290,37 +290,43 @@ class Bench:
             self._others("S7", number, Cylc.diamond)
 
     def s8(self) -> None:
-        """A poll over a link with a round trip of 100 ms, beside one bare call over it."""
-        relay = Relay(self.stage.host.port, ROUND_TRIP / 2)
-        far = self.stage.host.client_configuration().replace(
-            f"Port {self.stage.host.port}", f"Port {relay.port}"
-        )
-        self.stage.write_config(far.replace(f"Host {self.stage.host.name}", "Host far"))
-        try:
-            master = self.stage.open_master("far")
-            acts: list[tuple[str, Act]] = [
-                ("bare ssh, cold", lambda: self.stage.run([*self.stage.ssh("far"), "true"])),
-                ("bare ssh, warm", lambda: self.stage.run([*self.stage.ssh("far", master), "true"])),
-                ("bare paramiko", lambda: self.stage.run(_paramiko(self.stage))),
-            ]
-            for label, jobmgr in self.jobmgrs.items():
-                if jobmgr.kind.transport == "local":
-                    continue
-                jobmgr.platforms(["far"], at_once=20)
-                name = self._run_of(jobmgr, 20)
-                acts.append((label, partial(self._far_poll, jobmgr, name)))
-            self.measure("S8", 20, acts)
-        finally:
-            relay.close()
-            self.stage.write_config()
+        """A poll of 20 jobs over a link with a long round trip, beside one bare call that also sends something and
+        gets an answer. N is the round trip in milliseconds: two of them tell how many round trips it takes.
+        """
+        for milliseconds in ROUND_TRIPS:
+            relay = Relay(self.stage.host.port, milliseconds / 2000)
+            far = self.stage.host.client_configuration().replace(
+                f"Port {self.stage.host.port}", f"Port {relay.port}"
+            )
+            name = f"far{milliseconds}"
+            self.stage.write_config(far.replace(f"Host {self.stage.host.name}", f"Host {name}"))
+            try:
+                self.measure("S8", milliseconds, self._far(name))
+            finally:
+                relay.close()
+                self.stage.write_config()
+
+    def _far(self, host: str) -> list[tuple[str, Act]]:
+        master = self.stage.open_master(host)
+        stage, sent = self.stage, b"x" * 4096
+        acts: list[tuple[str, Act]] = [
+            ("bare ssh, cold", lambda: stage.run([*stage.ssh(host), "wc -c"], sent)),
+            ("bare ssh, warm", lambda: stage.run([*stage.ssh(host, master), "wc -c"], sent)),
+            ("bare paramiko", lambda: stage.run(_paramiko(stage, host), sent)),
+        ]
+        for label, jobmgr in self.jobmgrs.items():
+            if jobmgr.kind.transport != "local":
+                jobmgr.platforms([host], at_once=20)
+                acts.append((label, partial(self._far_poll, jobmgr, host, self._run_of(jobmgr, 20))))
+        return acts
 
     def _run_of(self, jobmgr: Jobmgr, number: int) -> str:
         folder, name = jobmgr.suite(SWEEP.format(number=number, platform="p", script="exec sleep 3000"))
         self.stage.run(jobmgr_argv("submit", folder, "-q"))
         return name
 
-    def _far_poll(self, jobmgr: Jobmgr, name: str) -> Timed:
-        jobmgr.platforms(["far"], at_once=20)
+    def _far_poll(self, jobmgr: Jobmgr, host: str, name: str) -> Timed:
+        jobmgr.platforms([host], at_once=20)
         return jobmgr.timed("poll", name, "-q")
 
 
@@ -347,7 +353,7 @@ def _await_running(one: Any, what: str, number: int) -> None:
             time.sleep(0.2)
 
 
-def _paramiko(stage: Stage) -> list[str]:
+def _paramiko(stage: Stage, host: str) -> list[str]:
     """One command by paramiko alone, the way a script would."""
     text = (
         "import sys, paramiko\n"
@@ -355,9 +361,12 @@ def _paramiko(stage: Stage) -> list[str]:
         "client = paramiko.SSHClient()\n"
         "client.set_missing_host_key_policy(paramiko.AutoAddPolicy())\n"
         "client.connect('127.0.0.1', port, user, key_filename=key, look_for_keys=False, allow_agent=False)\n"
-        "client.exec_command('true')[1].channel.recv_exit_status()\n"
+        "stdin, stdout, _ = client.exec_command('wc -c')\n"
+        "stdin.write(sys.stdin.buffer.read())\n"
+        "stdin.channel.shutdown_write()\n"
+        "print(stdout.read().decode())\n"
         "client.close()\n"
     )
-    words = stage.ssh_config.read_text().rpartition("Host far")[2].split()
+    words = stage.ssh_config.read_text().rpartition(f"Host {host}")[2].split()
     port, user = words[words.index("Port") + 1], words[words.index("User") + 1]
     return [sys.executable, "-c", text, port, user, stage.host.identity_path]

@@ -68,36 +68,38 @@ class Login(AuthStrategy):  # type: ignore[misc]
         self._agent: AgentSSH | None = None
 
     def authenticate(self, transport: Any) -> list[str]:
+        """Keys first: to ask which methods there are takes two round trips, and only a refusal needs it."""
         settings = self._settings
-        offered = _offered(transport, settings)
-        if not offered:
-            return []
+        offered: tuple[str, ...] | None = None
         try:
-            if settings.pubkey and "publickey" in offered:
-                for key in self._candidates():
-                    left = self._offer(transport, key)
-                    if left == ():
-                        return []
-                    offered = left or offered
-                    if "publickey" not in offered:
-                        raise ssh_errors.wants_person(settings, offered)
+            for key in self._candidates() if settings.pubkey else ():
+                answer = self._offer(transport, key)
+                if answer == ():
+                    return []
+                offered = answer or offered
+                if answer and "publickey" not in answer:
+                    break
         finally:
             if self._agent is not None:
                 self._agent._close()
+        if offered is None:
+            offered = _offered(transport, settings)
+            if not offered:
+                return []
         raise self._refusal(offered)
 
     def _offer(self, transport: Any, key: Any) -> tuple[str, ...] | None:
-        """() logged in; the methods still wanted, after a first factor; None: refused."""
+        """() logged in; None: the key is refused; else the methods that the host wants instead, or besides."""
         try:
             left = tuple(transport.auth_publickey(self._settings.user, key))
-        except paramiko.AuthenticationException as exc:
-            if not transport.is_active():
-                raise ssh_errors.too_many_keys(self._settings) from exc
-            return None
+        except paramiko.BadAuthenticationType as exc:
+            return tuple(exc.allowed_types) or ("nothing",)
         except paramiko.SSHException as exc:
             if not transport.is_active():
                 raise ssh_errors.too_many_keys(self._settings) from exc
             return None
+        if left and "publickey" not in left:
+            raise ssh_errors.wants_person(self._settings, left)
         return left
 
     def _refusal(self, offered: tuple[str, ...]) -> ConnectError:
@@ -166,7 +168,7 @@ def _offered(transport: Any, settings: SshSettings) -> tuple[str, ...]:
         transport.auth_none(settings.user)
     except paramiko.BadAuthenticationType as exc:
         return tuple(exc.allowed_types)
-    except paramiko.AuthenticationException:
+    except paramiko.SSHException:  # also a host that has had enough by now
         return ("publickey",)
     return ()
 
