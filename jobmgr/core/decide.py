@@ -11,6 +11,7 @@ where :func:`_guard` says so.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -95,7 +96,10 @@ RULES = {
     "killed": "It was to be killed, and is gone.",
     "restart": "job.status tells an end, but the queue is about to start the job again.",
     "failed": "job.status says FAILED or ABORTED.",
-    "ending": "job.status tells a failure by a signal, and the queue is about to say why; it is asked once more.",
+    "ending": (
+        "job.status tells a failure by a signal, and the queue has not said why yet; it is asked once more, for "
+        "the grace time at most."
+    ),
     "vacating": "job.status tells a signal, and the queue still holds the job: it may start it again.",
     "signal": "job.status tells a signal, and the job is gone.",
     "vacated": "The queue took the job off its machine, and did not start it again.",
@@ -442,8 +446,22 @@ def _queue_words(case: Case) -> str:
     return f"{raw} ({reason})" if raw and reason else raw or reason
 
 
+_NO_MORE = re.compile(r"(?:failed|nonzeroexitcode|(?:exit[ _](?:code|status)|completion code) ([0-9]+))", re.I)
+"""A queue's reason that says no more than the exit record, if the code is the same."""
+
+
+def _reason_beside(case: Case) -> str:
+    """The queue's reason, where it adds something to the exit record."""
+    if case.presence != ENDED:
+        return ""
+    again = _NO_MORE.fullmatch(case.reason)
+    repeats = again and case.exit and again.group(1) in (None, case.exit.value)
+    return "" if repeats else case.reason
+
+
 def _and_reason(case: Case, text: str) -> str:
-    return f"{text}, {case.reason}" if case.presence == ENDED and case.reason else text
+    reason = _reason_beside(case)
+    return f"{text}, {reason}" if reason else text
 
 
 # --- the rows, in their order ---------------------------------------------------------------------------
@@ -505,7 +523,7 @@ def _row_failed(case: Case) -> Verdict | None:
         detail = case.exit.value or "aborted"
     else:
         detail = _and_reason(case, f"exit {case.exit.value}" if case.exit.value else "failed")
-        facts = replace(facts, reason=case.reason if case.presence == ENDED else "")
+        facts = replace(facts, reason=_reason_beside(case))
     return _final(case, State.FAILED, "failed", detail, facts, retry_safe=True)
 
 
@@ -515,8 +533,12 @@ def _at_least_running(case: Case) -> State:
 
 
 def _row_ending(case: Case) -> Verdict | None:
-    """FAILED by a signal (137: out of memory?) + active -> as it was, until the queue says why or grace is over."""
-    if case.exit is None or case.exit.kind != status.FAILED or case.presence != ACTIVE or not case.view.batch:
+    """FAILED by a signal (137: out of memory?) + active, could-not-ask -> as it was, until the queue says why or
+    grace is over.
+    """
+    if case.exit is None or case.exit.kind != status.FAILED or not case.view.batch:
+        return None
+    if case.presence not in (ACTIVE, BLIND):
         return None
     if case.view.state in FINAL or not case.exit.value.isdigit() or int(case.exit.value) <= BY_SIGNAL:
         return None
@@ -527,7 +549,7 @@ def _row_ending(case: Case) -> Verdict | None:
         case.seen,
         state=_at_least_running(case),
         rule="ending",
-        doubt="",
+        doubt=_blind_doubt(case) if case.presence == BLIND else "",
         detail=f"exit {case.exit.value}, and the queue has not said why yet",
         grace_since=since,
         grace_instance=case.look.instance,
@@ -551,7 +573,7 @@ def _row_signal(case: Case) -> Verdict | None:
     """SIGNAL + absent, ended; background: gone -> failed: signal, with the queue's reason."""
     if case.exit is None or (case.exit.kind != status.SIGNAL and case.view.batch):
         return None
-    facts = replace(case.facts, reason=case.reason if case.presence == ENDED else "")
+    facts = replace(case.facts, reason=_reason_beside(case))
     detail = _and_reason(case, f"signal {case.exit.value}")
     return _final(case, State.FAILED, "signal", detail, facts, retry_safe=True)
 
@@ -628,7 +650,8 @@ def _row_running_unseen(case: Case) -> Verdict | None:
     """Started + could-not-ask, other-host, cannot-see -> running, doubt."""
     if not case.started or case.presence != BLIND:
         return None
-    return replace(case.seen, state=State.RUNNING, rule="running-unseen", doubt=_blind_doubt(case), detail="")
+    seen = _remembering(case, _remembered(case)).seen
+    return replace(seen, state=State.RUNNING, rule="running-unseen", doubt=_blind_doubt(case), detail="")
 
 
 def _row_ended(case: Case) -> Verdict | None:
@@ -645,13 +668,34 @@ def _row_ended(case: Case) -> Verdict | None:
             case, State.FAILED, "ended", case.reason, replace(case.facts, reason=case.reason), retry_safe=True
         )
 
-    return _after_grace(case, doubt, verdict)
+    return _after_grace(_remembering(case, case.reason), doubt, verdict)
+
+
+def _remembering(case: Case, reason: str) -> Case:
+    """The case whose facts hold the queue's reason: it may have forgotten the job at the second look."""
+    seen = replace(case.seen, facts=replace(case.seen.facts, reason=reason))
+    return replace(case, seen=seen) if reason and case.started else case
+
+
+def _remembered(case: Case) -> str:
+    """The reason that the queue gave at the first negative look."""
+    return case.view.facts.reason if case.view.batch and case.view.grace_since else ""
 
 
 def _row_lost(case: Case) -> Verdict | None:
-    """Started + absent, gone, not-ours, rebooted, after grace -> failed: lost."""
+    """Started + absent, gone, not-ours, rebooted, after grace -> failed: lost; with the reason that the queue gave
+    before it forgot the job, if it did.
+    """
     if not (case.started or case.claimed) or case.presence != ABSENT:
         return None
+    reason = _remembered(case)
+    if reason:
+        facts = replace(case.facts, reason=reason)
+        return _after_grace(
+            _remembering(case, reason),
+            f"the queue said {reason}, and there is no exit record",
+            lambda: _final(case, State.FAILED, "ended", reason, facts, retry_safe=True),
+        )
     words = _gone_words(case)
     doubt = f"{words}, and there is no exit record"
     return _after_grace(case, doubt, lambda: _lost(case, "lost", f"{words} without an exit record"))

@@ -205,6 +205,8 @@ def test_time_limit_is_the_reason(run: LabRun, system: System) -> None:
     argument = unique_sleep()
     item = submitted(run, f"sleep {argument}", time_limit=system.time_limit)
     run.await_start(item)
+    if isinstance(system.daemon, SlurmCluster):  # which counts in minutes
+        system.daemon.time_is_over(item["native_id"])
     wait_until(lambda: not sleeps(system, argument), "the job is ended", 200)
     seen = run.await_queue(item, lambda one: one.queue.state in GONE, "the queue lets it go")
     said = " ".join([seen.queue.raw, seen.queue.reason, seen.file.facts.get("EXIT", "")])

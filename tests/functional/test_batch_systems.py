@@ -371,20 +371,57 @@ def test_a_failed_node_gives_its_job_back(slurm_user: LabShell, slurm_cluster: S
     native = user.await_row("adhoc", "n", state="running")["native_id"]
     (user.run_dir("adhoc") / "go").touch()
     node = slurm_cluster.nodes[1]
-    node.kill("slurmd")
-    slurm_cluster.head.run(
-        ["scontrol", "update", "nodename=node1", "state=down", "reason=test"], user=None
-    )
-    try:
-        user.await_row("adhoc", "n", state="submitted")
-    finally:
-        node.run(["pkill", "-f", "^sleep 600$"], user=None, check=False)
-        node.daemon(["/usr/sbin/slurmd"])
-        slurm_cluster.head.run(
-            ["scontrol", "update", "nodename=node1", "state=resume"], user=None, check=False
-        )
+    with slurm_cluster.node_down(node):
+        try:
+            user.await_row("adhoc", "n", state="submitted")
+        finally:
+            node.run(["pkill", "-f", "^sleep 600$"], user=None, check=False)
     slurm_cluster.head.run(["scontrol", "update", f"jobid={native}", "StartTime=now+1"], check=False)
     user.await_row("adhoc", "n", 90, state="succeeded")
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        pytest.param(("slurm_cluster", "slurm"), id="slurm", marks=SLURM),
+        pytest.param(("slurm_accounting", "slurm"), id="slurm+accounting", marks=ACCOUNTING),
+    ],
+    indirect=True,
+)
+@pytest.mark.slow
+def test_why_slurm_has_ended_a_job_is_shown(user: LabShell, system: tuple[Any, str]) -> None:
+    """Five ways to end, at once. The queue forgets ended jobs after 10 seconds, before the grace time is over."""
+    cluster: SlurmCluster = system[0]
+    argument = unique_sleep()
+    sleeping = ["--", "sleep", argument]
+    on_node1 = ["--directive=--no-requeue", "--directive=--nodelist=node1"]
+    user("run", "hpc", "--name", "late", "--directive=--nodelist=head", *sleeping)
+    user("run", "hpc", "--name", "big", "--directive=--nodelist=head", *sleeping)
+    user("run", "hpc", "--name", "node", *on_node1, *sleeping)
+    user("run", "hpc", "--name", "low", "--directive=-p=low", "--directive=-c=60", "--directive=-w=head", *sleeping)
+    user("run", "hpc", "--name", "gone", "--directive=--nodelist=head", *sleeping)
+    names = ("late", "big", "node", "low", "gone")
+    native = {name: user.await_row("adhoc", name, state="running")["native_id"] for name in names}
+    cluster.time_is_over(native["late"])
+    cluster.preempt_on("head", 60)
+    cluster.out_of_memory(native["big"])
+    cluster.head.run(["scancel", native["gone"]])
+    expected = {
+        "late": "TIMEOUT", "big": "OUT_OF_MEMORY", "node": "NODE_FAIL", "low": "PREEMPTED", "gone": "CANCELLED",
+    }  # fmt: skip
+    node = cluster.nodes[1]
+    with cluster.node_down(node):
+        try:
+            eventually(lambda: set(user.states("adhoc", "--poll").values()) == {"failed"}, 120)
+        finally:
+            node.run(["pkill", "-f", f"^sleep {argument}$"], user=None, check=False)
+    shown = {name: user.row("adhoc", name)["detail"] for name in expected}
+    assert {name: word for name, word in expected.items() if word not in shown[name]} == {}, shown
+    table = user("status", "adhoc", ":failed")
+    for name, word in expected.items():
+        assert word in table
+        assert word in user("why", "adhoc", name)
+    assert not user.row("adhoc", "node")["detail"].startswith("lost")
 
 
 # --- login nodes -----------------------------------------------------------------------------------------

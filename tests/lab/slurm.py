@@ -40,7 +40,19 @@ MaxArraySize=1001
 MaxJobCount={max_jobs}
 {accounting}
 NodeName={nodes} CPUs=64 RealMemory=64000 State=UNKNOWN
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PreemptMode=OFF
+PartitionName=low Nodes=ALL MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF
+"""
+# What slurmd reports when the kernel has ended a job for its memory: that takes control groups, which lab hosts do
+# not have. 253 is Slurm's SIG_OOM.
+_OUT_OF_MEMORY = """
+import ctypes, glob, sys
+slurm = ctypes.CDLL(glob.glob("/usr/lib/*/slurm-wlm/libslurmfull.so")[0], ctypes.RTLD_GLOBAL)
+slurm.slurm_init(None)
+sys.exit(slurm.slurm_complete_job(int(sys.argv[1]), 253))
 """
 _ACCOUNTING = """\
 AccountingStorageType=accounting_storage/slurmdbd
@@ -195,8 +207,35 @@ class SlurmCluster:
         self._manage("modify", "user", "ada", "set", f"MaxSubmitJobs={number}")
 
     def _idle(self) -> bool:
-        done = self.head.run(["sinfo", "-h", "-N", "-o", "%t"], check=False)
+        done = self.head.run(["sinfo", "-h", "-N", "-p", "main", "-o", "%t"], check=False)
         return done.stdout.split() == ["idle"] * len(self.nodes)
+
+    # --- how the queue ends jobs -------------------------------------------------------------------------
+
+    def time_is_over(self, native_id: str) -> None:
+        """A job's time limit is now. slurmctld looks at limits every 30 s, and gives whole minutes else."""
+        self.head.run(["scontrol", "update", f"jobid={native_id}", "EndTime=now"], user=None)
+
+    def preempt_on(self, node: str, cpus: int) -> None:
+        """A job of the partition ``urgent`` wants so many processors of a node; those of ``low`` must go."""
+        argv = ["sbatch", "--partition=urgent", f"--nodelist={node}", f"--cpus-per-task={cpus}", "--output=/dev/null"]
+        self.head.run([*argv, "--wrap=true"])
+
+    def out_of_memory(self, native_id: str) -> None:
+        """slurmctld hears that a job ended for want of memory."""
+        self.head.run(["/usr/bin/python3", "-c", _OUT_OF_MEMORY, native_id])
+
+    @contextlib.contextmanager
+    def node_down(self, node: Host) -> Iterator[None]:
+        """The node is taken for dead; what ran there has not heard of it."""
+        change = ["scontrol", "update", f"nodename={node.name}"]
+        node.kill("slurmd")
+        self.head.run([*change, "state=down", "reason=test"], user=None)
+        try:
+            yield
+        finally:
+            node.daemon(["/usr/sbin/slurmd"])
+            self.head.run([*change, "state=resume"], user=None, check=False)
 
     def start_queue(self) -> None:
         """Start slurmctld."""

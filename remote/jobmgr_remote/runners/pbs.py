@@ -195,18 +195,25 @@ def _blocks(out: str) -> "dict[str, base.Seen]":
     return rows
 
 
+# "Job run at Fri Nov 20 at 18:30 on (pbs01:ncpus=1) and exceeded resource walltime"
+_RUN_AND = re.compile(r"Job run at .* on \S+(?: and (?:finished|failed)$| and |$)")
+
+
 def _seen(name: str, facts: "dict[str, str]") -> base.Seen:
     word = facts["job_state"].strip()
     state = (
         "waiting" if word and word in _WAITING else "active" if word and word in _ACTIVE
         else "ended" if word and word in _ENDED else "unknown"
     )
-    reason = [facts["comment"].strip()] if facts.get("comment") else []
+    comment = facts.get("comment", "").strip()
     status = facts.get("Exit_status", facts.get("exit_status", "")).strip()
-    if state == "ended" and status:
-        reason.insert(0, _status_text(status))
+    if state == "ended":
+        comment = _RUN_AND.sub("", comment)
+        reason = [_status_text(status) if status not in ("", "0") else "", comment]
+    else:
+        reason = [comment]
     return base.Seen(
-        name, state, word, "; ".join(reason), base.labelled(facts.get("Variable_List", "")),
+        name, state, word, "; ".join(filter(None, reason)), base.labelled(facts.get("Variable_List", "")),
         facts.get("Job_Name", "").strip(), base.epoch(facts.get("ctime", "")),
     )
 

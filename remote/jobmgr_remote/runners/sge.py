@@ -226,9 +226,9 @@ def _record(number: str, facts: "dict[str, str]") -> base.Seen:
     failed = _FAILED.match(facts.get("failed", "0"))
     code, text = failed.groups() if failed else ("0", "")
     status = facts["exit_status"].split()[0] if facts["exit_status"].split() else ""
-    reason = "exit_status " + status
+    reason = "exit_status " + status if status != "0" else ""
     if code != "0":
-        reason = ("failed %s: %s; %s" % (code, text.strip() or "no text", reason))
+        reason = ("failed %s: %s; %s" % (code, text.strip() or "no text", "exit_status " + status))
     word = "done" if code == "0" and status == "0" else "failed"
     submitted = base.epoch(facts.get("qsub_time", ""))
     return base.Seen(number, "ended", word, reason, "", facts.get("jobname", ""), submitted)

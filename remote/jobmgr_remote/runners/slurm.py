@@ -219,7 +219,7 @@ def _squeue_rows(lines: "list[str]") -> "list[base.Seen]":
         if len(parts) == 5 and re.match(r"[0-9]", parts[0]):
             native, word, reason, submitted, rest = parts
             rows.append(base.Seen(
-                native, _state(word), word, "" if reason == "None" else reason, base.labelled(rest),
+                native, _state(word), word, _reason(word, "" if reason == "None" else reason), base.labelled(rest),
                 rest.rpartition("|")[2], base.epoch(submitted),
             ))
     return rows
@@ -232,9 +232,18 @@ def _sacct_rows(out: str) -> "list[base.Seen]":
         if len(parts) == 5 and re.match(r"[0-9]", parts[0]):
             # Not the field Reason: it still tells why the job once had to wait.
             native, word, exit_code, submitted, name = parts
-            reason = "" if exit_code in ("", "0:0") else _exit_text(exit_code)
+            reason = _reason(word, "" if exit_code in ("", "0:0") else _exit_text(exit_code))
             rows.append(base.Seen(native, _state(word), word, reason, "", name, base.epoch(submitted)))
     return rows
+
+
+def _reason(word: str, said: str) -> str:
+    """Why it waits or has ended. TIMEOUT, NODE_FAIL, PREEMPTED, OUT_OF_MEMORY, CANCELLED by 1000, ... tell it by
+    themselves; what stands beside them repeats it, or still tells why the job once had to wait.
+    """
+    if _state(word) != "ended" or word == "COMPLETED":
+        return said
+    return (said or word) if word == "FAILED" else word
 
 
 def _exit_text(exit_code: str) -> str:

@@ -80,6 +80,10 @@ TABLE: list[tuple[str, JobView, wire.Evidence | None, State, str, str, str]] = [
     ("failed by a signal, never acknowledged", unsettled(), evidence(file=file("FAILED/137"), queue=wire.Q_ACTIVE), S.RUNNING,
      "ending", "exit 137", ""),
     ("failed by a signal + absent", RUNS, evidence(file=file("FAILED/137"), queue=wire.Q_ABSENT), S.FAILED, "failed", "exit 137", ""),
+    ("failed by a signal + could-not-ask", RUNS, evidence(file=file("FAILED/137"), queue=wire.Q_COULD_NOT_ASK), S.RUNNING,
+     "ending", "exit 137", "the queue could not be asked"),
+    ("failed by a signal + could-not-ask, after grace", after_grace(RUNS),
+     evidence(file=file("FAILED/137"), queue=wire.Q_COULD_NOT_ASK), S.FAILED, "failed", "exit 137", ""),
     ("failed with 128 + active", RUNS, evidence(file=file("FAILED/128"), queue=wire.Q_ACTIVE), S.FAILED, "failed", "exit 128", ""),
     ("failed by a signal in the background", BG_RUNS, evidence(file=file("FAILED/137"), process=wire.P_ALIVE), S.FAILED,
      "failed", "exit 137", ""),
@@ -90,6 +94,14 @@ TABLE: list[tuple[str, JobView, wire.Evidence | None, State, str, str, str]] = [
     ],
     ("failed with the queue's reason", RUNS, evidence(file=file("FAILED/137"), queue=OOM), S.FAILED, "failed",
      "exit 137, OUT_OF_MEMORY", ""),
+    *[
+        (f"failed, and the queue says {reason}", RUNS,
+         evidence(file=file("FAILED/3"), queue=queue(wire.Q_ENDED, "FAILED", reason)), S.FAILED, "failed", detail, "")
+        for reason, detail in (
+            ("NonZeroExitCode", "exit 3"), ("FAILED", "exit 3"), ("exit code 3", "exit 3"), ("exit_status 3", "exit 3"),
+            ("exit status 4", "exit 3, exit status 4"), ("exit status 3; no mail", "exit 3, exit status 3; no mail"),
+        )
+    ],
     ("aborted", RUNS, evidence(file=file("ABORTED/time limit (90 s)"), queue=wire.Q_ABSENT), S.FAILED, "failed",
      "time limit (90 s)", ""),
     ("failed in the background", BG_RUNS, evidence(file=file("FAILED/3"), process=wire.P_ALIVE), S.FAILED, "failed",
@@ -342,6 +354,23 @@ def test_a_queue_that_lags_is_asked_why_until_it_says_so() -> None:
     assert (first.state, first.actions) == (S.RUNNING, (PollAgain("1/sim/01", 10.0),))
     second = decide(after(RUNS, first), look(evidence(file=killed, queue=OOM), 10))
     assert (second.state, second.detail, second.facts.reason) == (S.FAILED, "exit 137, OUT_OF_MEMORY", "OUT_OF_MEMORY")
+
+
+def test_a_reason_is_kept_when_the_queue_forgets_the_job_before_the_second_look() -> None:
+    known = after(RUNS, decide(RUNS, look(evidence(file=STARTED, queue=OOM))))
+    known = after(known, decide(known, look(evidence(file=STARTED, queue=DOWN), 10)))
+    third = decide(known, look(evidence(file=STARTED, queue=wire.Q_ABSENT), 20))
+    assert (third.state, third.doubt) == (S.RUNNING, "the queue said OUT_OF_MEMORY, and there is no exit record")
+    known = after(known, third)
+    told = decide(known, look(evidence(file=STARTED, queue=wire.Q_ABSENT), GRACE))
+    assert (told.state, told.rule, told.detail, told.facts.lost) == (S.FAILED, "ended", "OUT_OF_MEMORY", False)
+
+
+def test_a_reason_is_forgotten_when_the_job_turns_out_to_run() -> None:
+    known = RUNS
+    for at, state in ((0, OOM), (10, wire.Q_ACTIVE), (20, wire.Q_ABSENT)):
+        known = after(known, decide(known, look(evidence(file=STARTED, queue=state), at)))
+    assert decide(known, look(evidence(file=STARTED, queue=wire.Q_ABSENT), 20 + GRACE)).rule == "lost"
 
 
 # --- grace -----------------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ def test_server_without_history_says_nothing_about_a_job() -> None:
             "1.pbs01",
             "ended",
             "F",
-            "exit status 0; Job run at Fri Nov 20 at 18:28 on (pbs01:ncpus=1:mem=65536kb) and finished",
+            "",
         ),
         (
             "137",
