@@ -9,7 +9,7 @@ help:
 	@echo "make demo      the worked example, on a private sshd of this machine"
 	@echo "make test      the whole test suite, lint and branch coverage included"
 	@echo "make lint      ruff, mypy, shellcheck, the import table, the Python floors"
-	@echo "make chaos     cut submits at every step, 10,000 times and more (an hour; CHAOS=--help)"
+	@echo "make chaos     cut submits at every step, 10,000 times and more, and to batch systems (hours; CHAOS=--help)"
 	@echo "make fuzz      wild input for every reader of foreign text (EXAMPLES=20000)"
 	@echo "make coverage  the test suite, then every line and branch that it missed"
 	@echo "make bench     the benchmarks, into benchmarks/results (hours; QUICK=1: minutes; ARGS=--help: a part)"

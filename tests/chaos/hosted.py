@@ -6,7 +6,11 @@ socket, passes the stdin, stdout and stderr of a call, and says in one JSON line
 what is to go wrong; the answer is one JSON line with the exit code, and whether the fault came about.
 
 Steps are the system calls by which the host side changes something. A fault happens before or after the
-N-th of them, in the called process (``who: main``) or in the slot that it starts (``who: slot``).
+N-th of them, in the called process (``who: main``) or in the slot that it starts (``who: slot``). A command that it
+runs (``sbatch``) is a step as well.
+
+Started as ``python hosted.py once HOME VERB PLAN FD`` it is one call and nothing else (batch.py); FD is where it
+says that the fault came about.
 """
 
 from __future__ import annotations
@@ -46,6 +50,9 @@ class Steps:
     def install(self) -> None:
         for name in STEPS:
             setattr(os, name, self.wrapped(name, self.real[name]))
+        from jobmgr_remote import proc
+
+        proc.run = self.wrapped("run", proc.run)
 
     def wrapped(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def step(*args: Any, **kw: Any) -> Any:
@@ -172,6 +179,40 @@ def processes() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
 
 
+def activity(home: str) -> list[str]:
+    """Something that stays the same only while nothing goes on: processor time, files of the spool."""
+    found = []
+    for pid in processes():
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
+            words = file.read().rpartition(") ")[2].split()
+            found.append(f"{pid} {words[0]} {words[11]} {words[12]}")
+    for folder, _, names in os.walk(f"{home}/.jobmgr/spool"):
+        found.extend(f"{folder}/{name}" for name in names)
+    return found
+
+
+def picture(home: str) -> str:
+    """What the host's processes are at, and what is in the spool: for a person who has to explain it."""
+    lines = []
+    for pid in processes():
+        about = [f"pid {pid}"]
+        for name in ("cmdline", "stat", "wchan", "stack"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/{name}", "rb") as file:
+                text = file.read(4096).replace(b"\0", b" ").decode(errors="replace").strip()
+                about.append(f"{name}: {' < '.join(text.splitlines())}")
+        with contextlib.suppress(OSError):
+            links = {fd: os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+            about.append(f"files: {links}")
+        lines.append("\n    ".join(about))
+    for folder, _, names in os.walk(f"{home}/.jobmgr/spool"):
+        for name in sorted(names):
+            with contextlib.suppress(OSError), open(os.path.join(folder, name), errors="replace") as file:
+                lines.append(f"{os.path.relpath(os.path.join(folder, name), home)}: {file.read(500)!r}")
+    with contextlib.suppress(OSError), open("/proc/locks") as file:
+        lines.append(file.read())
+    return "\n".join(lines)
+
+
 def send(pid: int, number: int) -> None:
     """A signal, to a process that may have ended."""
     with contextlib.suppress(ProcessLookupError):
@@ -190,6 +231,14 @@ def reap(*_: object) -> None:
             pass
     except ChildProcessError:
         pass
+
+
+def once(home: str, verb: str, plan: str, fired: str) -> int:
+    """One call on stdin and stdout."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) + "/remote")
+    os.set_inheritable(int(fired), False)
+    os.umask(0o077)
+    return work(verb, json.loads(plan), home, int(fired))
 
 
 def main() -> None:
@@ -227,6 +276,10 @@ def main() -> None:
             connection.sendall(json.dumps(processes()).encode() + b"\n")
         elif request["verb"] == "!instance":
             connection.sendall(json.dumps(proc.instance()).encode() + b"\n")
+        elif request["verb"] == "!picture":
+            connection.sendall(json.dumps(picture(home)).encode() + b"\n")
+        elif request["verb"] == "!activity":
+            connection.sendall(json.dumps(activity(home)).encode() + b"\n")
         elif request["verb"] == "!resume":
             resume()
             connection.sendall(b"0\n")
@@ -246,4 +299,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "once":
+        sys.exit(once(*sys.argv[2:]))
     main()

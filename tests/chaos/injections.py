@@ -14,11 +14,14 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 
+import pytest
+
+from chaos.batch import SYSTEMS, system
 from chaos.world import STRIDE, Fault, World, steps, submitted, world
 from jobmgr import Session
 from jobmgr.api.run import Run
@@ -32,7 +35,8 @@ class Family:
     """Faults of one kind. ``fault(at, dice)``: the one at step ``at``, counted from 1.
 
     ``then``: what happens after the faulty submit, before the ticks. ``lossy``: a job may be lost (may have
-    run). ``tries``: the last step to try; 0: until the fault does not come about any more.
+    run). ``tries``: the last step to try; 0: until the fault does not come about any more. ``own``: it strikes
+    what only this harness' own host has, or has in a folder: slots, boots, wrappers that no queue looks after.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Family:
     then: Callable[[World, Run, Dice], None] = lambda _world, _run, _dice: None
     lossy: bool = False
     tries: int = 0
+    own: bool = False
 
 
 @dataclass
@@ -73,6 +78,7 @@ def part(at: int, limit: int) -> int:
     return at - 1 if at <= limit else -1
 
 
+BACKGROUND = "background"
 SEVERAL = "several at a time"
 LINES = 8
 """More lines than a request or a reply of these scenarios has."""
@@ -84,11 +90,13 @@ FAMILIES = (
     ),
     *(
         Family(f"slot killed {when} a system call of its start",
-               lambda at, _, when=when: steps("kill", at, when, "slot"))
+               lambda at, _, when=when: steps("kill", at, when, "slot"), own=True)
         for when in ("before", "after")
     ),
-    Family("host rebooted before a system call", lambda at, _: steps("kill", at, "before"), reboot, lossy=True),
-    Family("host rebooted after a system call", lambda at, _: steps("kill", at, "after"), reboot, lossy=True),
+    Family("host rebooted before a system call", lambda at, _: steps("kill", at, "before"), reboot, lossy=True,
+           own=True),
+    Family("host rebooted after a system call", lambda at, _: steps("kill", at, "after"), reboot, lossy=True,
+           own=True),
     Family("jobs-submit stopped, goes on after ticks", lambda at, _: steps("stop", at, "before"), go_on_later),
     Family("jobs-submit stopped, then killed", lambda at, _: steps("stop", at, "after"), die_stopped, lossy=True),
     Family("disk full from a system call on", lambda at, _: steps("full", at, "on", errno=errno.ENOSPC)),
@@ -102,8 +110,8 @@ FAMILIES = (
            lambda at, _: steps("kill", at, "before", verb=wire.JOBS_POLL)),
     Family("disk full in jobs-poll",
            lambda at, _: steps("full", at, "on", verb=wire.JOBS_POLL, errno=errno.ENOSPC)),
-    Family("slot killed before a command", lambda at, _: Fault(plan={"slot": at}), lossy=True),
-    Family("wrapper killed before a command", lambda at, _: Fault(plan={"wrapper": at}), lossy=True),
+    Family("slot killed before a command", lambda at, _: Fault(plan={"slot": at}), lossy=True, own=True),
+    Family("wrapper killed before a command", lambda at, _: Fault(plan={"wrapper": at}), lossy=True, own=True),
     Family("request cut after a line", lambda at, _: Fault(request_lines=part(at, LINES))),
     Family("request cut within a line", lambda at, dice: Fault(request_bytes=(at - 1) * 97 + dice.randrange(97))),
     Family("reply cut after a line", lambda at, _: Fault(reply_lines=part(at, LINES))),
@@ -118,6 +126,9 @@ FAMILIES = (
     Family("one of two requests at once killed",
            lambda at, _: replace(steps("kill", at, "before"), twice="at once"), tries=80),
 )  # fmt: skip
+
+OF_ANY_HOST = tuple(family for family in FAMILIES if not family.own)
+"""The faults that strike a host with a batch system just as well."""
 
 
 def one(made: World, session: Session, family: Family, at: int, dice: Dice) -> bool:
@@ -143,7 +154,7 @@ def close(session: Session, run: Run) -> None:
     run._ctx.store.close()
 
 
-def controller_killed(made: World, session: Session, when: str, at: int) -> bool:
+def controller_killed(made: World, session: Session, when: str, at: int, _dice: Dice) -> bool:
     """SIGKILL of the controller at a transaction, counted over a submit and the tick after it."""
     name = made.new_name()
 
@@ -165,16 +176,16 @@ def controller_killed(made: World, session: Session, when: str, at: int) -> bool
     return died
 
 
-def several(made: World, session: Session, dice: Dice) -> int:
+def several(made: World, session: Session, dice: Dice, families: Sequence[Family]) -> int:
     """Faults of some families in one scenario, in the submit and in what follows it; how many were armed."""
-    chosen = [dice.choice(FAMILIES) for _ in range(dice.randint(2, 5))]
+    chosen = [dice.choice(families) for _ in range(dice.randint(2, 5))]
     made.arm(*(family.fault(dice.randint(1, 60), dice) for family in chosen))
     run = submitted(made, session, made.suite(dice.randint(1, 4)), made.new_name())
     tasks = len(run.rows())
     try:
         for _ in range(dice.randrange(4)):
             made.offset += dice.choice((1.0, 31.0, STRIDE))
-            if dice.random() < 0.2:
+            if families is FAMILIES and dice.random() < 0.2:
                 made.host.reboot()
             made.down = dice.random() < 0.2
             run.tick()
@@ -201,8 +212,8 @@ def positions(stride: int, dice: Dice) -> Iterator[int]:
         at += dice.randint(1, 2 * stride - 1)
 
 
-def sweep(made: World, stride: int, seed: int, wanted: int = 0, only: str = "",
-          until: float = float("inf")) -> dict[str, Tally]:  # fmt: skip
+def sweep(made: World, stride: int, seed: int, wanted: int = 0, only: str = "", until: float = float("inf"),
+          families: Sequence[Family] = FAMILIES) -> dict[str, Tally]:  # fmt: skip
     """All families, and then several faults at a time until there are as many injections as are wanted."""
     tallies: dict[str, Tally] = {}
 
@@ -219,24 +230,20 @@ def sweep(made: World, stride: int, seed: int, wanted: int = 0, only: str = "",
         tally.injections += done
         return done
 
+    def swept(name: str, work: Callable[[int, Dice], int]) -> None:
+        dice = random.Random(f"{seed}/{name}")
+        for at in positions(stride, dice):
+            if only not in name or time.monotonic() > until or not attempt(name, at, partial(work, at, dice)):
+                break
+
     with made.session() as session:
-        for family in FAMILIES:
-            dice = random.Random(f"{seed}/{family.name}")
-            for at in positions(stride, dice):
-                if only not in family.name or time.monotonic() > until:
-                    break
-                if not attempt(family.name, at, partial(one, made, session, family, at, dice)):
-                    break
+        for family in families:
+            swept(family.name, partial(one, made, session, family))
         for when in ("before", "after"):
-            name = f"controller killed {when} a commit"
-            for at in positions(stride, random.Random(f"{seed}/{name}")):
-                if only not in name or time.monotonic() > until:
-                    break
-                if not attempt(name, at, partial(controller_killed, made, session, when, at)):
-                    break
+            swept(f"controller killed {when} a commit", partial(controller_killed, made, session, when))
         dice = random.Random(f"{seed}/several")
         while sum(tally.injections for tally in tallies.values()) < wanted and time.monotonic() < until:
-            attempt(SEVERAL, dice.random(), lambda: several(made, session, dice))
+            attempt(SEVERAL, dice.random(), lambda: several(made, session, dice, families))
     return tallies
 
 
@@ -257,16 +264,30 @@ def main() -> int:
     parser.add_argument("--stride", type=int, default=1, help="1: every step; more: a sample")
     parser.add_argument("--only", default="", help="families with this in their name")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="no new scenario after these")
+    parser.add_argument("--on", nargs="+", choices=(BACKGROUND, *SYSTEMS), default=[BACKGROUND, *SYSTEMS],
+                        help="the runners; batch systems get one several-faults injection for ten of background's")
     chosen = parser.parse_args()
-    with world() as made:
-        wanted = chosen.injections if chosen.only in SEVERAL else 0
+    failed = False
+    for runner in chosen.on:
         until = time.monotonic() + chosen.seconds
-        tallies = sweep(made, chosen.stride, chosen.seed, wanted, chosen.only, until)
-    for name, tally in tallies.items():
-        for failure in tally.failures:
-            print(f"{name} {failure}", file=sys.stderr)
-    print(table(tallies))
-    return 1 if any(tally.failures for tally in tallies.values()) else 0
+        wanted = 0 if chosen.only not in SEVERAL else chosen.injections
+        sweeping = partial(sweep, stride=chosen.stride, seed=chosen.seed, only=chosen.only, until=until)
+        if runner == BACKGROUND:
+            with world() as made:
+                tallies = sweeping(made, wanted=wanted)
+        else:
+            try:
+                with system(runner) as host, world(host, runner) as made:
+                    tallies = sweeping(made, wanted=wanted // 10, families=OF_ANY_HOST)
+            except pytest.skip.Exception as why:
+                print(f"{runner}: left out: {why}", file=sys.stderr)
+                continue
+        for name, tally in tallies.items():
+            for failure in tally.failures:
+                print(f"{name} {failure}", file=sys.stderr)
+        print(f"{runner}\n{table(tallies)}\n", flush=True)
+        failed = failed or any(tally.failures for tally in tallies.values())
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -6,8 +6,13 @@ import time
 
 import pytest
 
-from chaos.injections import FAMILIES, Tally, sweep, table
+from chaos.batch import BatchHost
+from chaos.injections import FAMILIES, OF_ANY_HOST, Tally, sweep, table
 from chaos.world import Fault, steps, submitted, world
+from lab.atd import AtHost
+from lab.fixtures import at_host, grid_engine, slurm_cluster
+
+__all__ = ["at_host", "grid_engine", "slurm_cluster"]
 
 SEED = 20261120
 
@@ -24,6 +29,41 @@ def clean(tallies: dict[str, Tally]) -> int:
 def test_a_submit_that_is_cut_anywhere_runs_once() -> None:
     with world() as made:
         assert clean(sweep(made, 8, SEED, until=time.monotonic() + 100)) > 60
+
+
+BATCH = [
+    pytest.param("at_host", "at", marks=pytest.mark.xdist_group("at")),
+    pytest.param("slurm_cluster", "slurm", marks=pytest.mark.xdist_group("slurm")),
+    pytest.param("grid_engine", "sge", marks=pytest.mark.xdist_group("sge")),
+]
+
+
+@pytest.mark.privileged
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("fixture", "runner"), BATCH)
+def test_a_submit_to_a_batch_system_that_is_cut_anywhere_runs_once(
+    request: pytest.FixtureRequest, fixture: str, runner: str
+) -> None:
+    host = BatchHost(request.getfixturevalue(fixture), runner)
+    with world(host, runner) as made:
+        tallies = sweep(made, 30, SEED, until=time.monotonic() + 40, only="jobs-submit", families=OF_ANY_HOST)
+        assert clean(tallies) > 4
+
+
+@pytest.mark.privileged
+@pytest.mark.xdist_group("at")
+def test_a_runner_that_is_called_is_a_step_of_the_harness(at_host: AtHost) -> None:
+    with world(BatchHost(at_host, "at"), "at") as made, made.session() as session:
+        wanted, struck = {"run", "rename", "fsync", "write"}, set()
+        for at in reversed(range(1, 46)):
+            made.arm(steps("kill", at, "after"))
+            run = submitted(made, session, made.suite(1), made.new_name())
+            struck.update(made.fired)
+            made.settle(run)
+            made.held_to_be_right(run, tasks=1)
+            if wanted <= struck:
+                break
+        assert wanted <= struck
 
 
 def test_the_harness_sees_a_job_that_runs_twice() -> None:

@@ -32,6 +32,9 @@ HOST = "wizard"
 STRIDE = 700.0
 """Seconds by which the clock goes on between two ticks: longer than every grace time and every pause."""
 
+PATIENCE, LIMIT = 20.0, 300.0
+"""Seconds in which a host that is not idle may do nothing at all; in which it may do something."""
+
 SCRIPT = 'echo "$JOBMGR_JOB" >> "$JOBMGR_SHARE_DIR/ran"'
 
 
@@ -58,10 +61,10 @@ def steps(kind: str, at: int, when: str, who: str = "main", verb: str = wire.JOB
 
 
 class Host:
-    """The host's processes, in a pid namespace of their own."""
+    """The host's processes, in a pid namespace of their own. ``inside``: its home as it sees it itself."""
 
     def __init__(self, folder: Path) -> None:
-        self.home = folder / "host"
+        self.home = self.inside = folder / "host"
         self.home.mkdir(mode=0o700)
         self.socket = str(folder / "socket")
         self.process: subprocess.Popen[str] | None = None
@@ -109,16 +112,26 @@ class Host:
     def processes(self) -> list[int]:
         return list(self.ask("!processes"))
 
-    def settle(self, patience: float = 20.0) -> None:
-        """Wait until no job and no slot is left. What a fault has stopped goes on after a while."""
-        deadline = time.monotonic() + patience
-        resume = time.monotonic() + 0.5
+    def settle(self, patience: float = PATIENCE, limit: float = LIMIT) -> None:
+        """Wait until no job and no slot is left. What a fault has stopped goes on after a while.
+
+        Time alone is no failure: a loaded machine gives a host as little of it as it likes. The host has
+        failed once nothing has gone on there for ``patience`` seconds, or after ``limit``.
+        """
+        began = changed = resume = time.monotonic()
+        before: list[str] = []
         while self.processes():
-            assert time.monotonic() < deadline, "the host is never idle"
-            if time.monotonic() > resume:
-                self.resume()
-                resume = time.monotonic() + 0.5
             time.sleep(0.002)
+            now = time.monotonic()
+            if now < resume + 0.5:
+                continue
+            resume = now
+            self.resume()
+            activity = self.ask("!activity")
+            if activity != before:
+                before, changed = activity, now
+            if now > changed + patience or now > began + limit:
+                raise AssertionError(f"the host is never idle\n{self.ask('!picture')}")
 
     def resume(self) -> None:
         self.ask("!resume")
@@ -223,9 +236,9 @@ class Line:
 class World:
     """A controller, a host, and what goes wrong between them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: Any = None, runner: str = "background") -> None:
         self.folder = folder
-        self.host = Host(folder)
+        self.host = host or Host(folder)
         self.home = folder / "home"
         self.home.mkdir()
         self.offset = 0.0
@@ -238,8 +251,9 @@ class World:
         self._runs = 0
         self.wrap: Callable[[Transport], Transport] | None = None
         (folder / "platforms.yaml").write_text(
-            f"platforms: {{{HOST}: {{hosts: [{HOST}], transport: local, runner: background, max_active: 2,"
-            f" retrieve_logs: false, min_polling_interval: 1s, run_root: {self.host.home}/jobmgr-run}}}}\n"
+            f"platforms: {{{HOST}: {{hosts: [{HOST}], transport: local, runner: {runner}, retrieve_logs: false,"
+            f" {'max_active: 2, ' * (runner == 'background')}min_polling_interval: 1s,"
+            f" run_root: {self.host.inside}/jobmgr-run}}}}\n"
         )
         self.host.start()
 
@@ -290,7 +304,8 @@ class World:
         return f"r{self._runs}"
 
     def forget(self, name: str) -> None:
-        """Remove a run's folders, and what its jobs have left in the spool."""
+        """Remove a run's folders, once nothing is left there that could find its claims gone and begin anew."""
+        self.host.settle()
         for root in (self.host.home / "jobmgr-run", self.home / "jobmgr-run"):
             shutil.rmtree(root / name, ignore_errors=True)
 
@@ -380,14 +395,14 @@ def submitted(world: World, session: Session, suite: Suite, name: str) -> Run:
 
 
 @contextlib.contextmanager
-def world() -> Iterator[World]:
+def world(host: Any = None, runner: str = "background") -> Iterator[World]:
     """A world that leaves nothing behind."""
     need(shutil.which("unshare"), "unshare")
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="jm-chaos-", dir=memory if os.access(memory, os.W_OK) else None))
     made = None
     try:
-        made = World(folder)
+        made = World(folder, host, runner)
         yield made
     finally:
         if made is not None:
