@@ -5,11 +5,12 @@ from __future__ import annotations
 import getpass
 import os
 import random
+import shlex
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobmgr.core.events import Emit, Note
 from jobmgr.errors import NotFoundError, UsageError
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 from jobmgr.api.results import DryRun, Resolved, TickResult
 from jobmgr.api.run import LOCK_PATIENCE, Job, Run
+
+_T = TypeVar("_T")
 
 
 class Session:
@@ -183,7 +186,8 @@ class Session:
         source = ctx.meta(M_SOURCE)
         newer = install.newest_change(Path(source), ctx.run_dir) if source else None
         return (
-            f"{name}: {source}/{newer} is newer than what is installed; to install it: {source}"
+            f"{name}: {source}/{newer} is newer than what is installed; "
+            f"to install it: jobmgr play {shlex.quote(source)} --name {name}"
             if newer
             else ""
         )
@@ -448,7 +452,7 @@ class Session:
         """Ask the hosts about every active job of every run."""
         return self._each(lambda run: run.poll())
 
-    def _each(self, act: Callable[[Run], TickResult]) -> list[TickResult]:
+    def _each(self, act: Callable[[Run], _T]) -> list[_T]:
         from jobmgr.core.events import Note
         from jobmgr.errors import JobmgrError
 
@@ -493,11 +497,14 @@ class Session:
 
     def login(self, name: str) -> list[str]:
         """Make the shared connection to every host of a platform; ssh asks on the terminal. Returns the
-        hosts.
+        hosts: every run, cron's ticks included, may use them at once, whatever they refused before.
         """
         from jobmgr.service import shared_connection
+        from jobmgr.service.reach import let_through
 
-        return shared_connection.login(self.platform(name), self._config_file)
+        hosts = shared_connection.login(self.platform(name), self._config_file)
+        self._each(lambda run: let_through(run._ctx, hosts))
+        return hosts
 
     def logout(self, name: str) -> list[str]:
         """Close the shared connections of a platform. Returns the hosts that had one."""

@@ -80,9 +80,10 @@ def words(result: Result) -> str:
         )
         if number
     ]
-    silent = [*result.person, *result.refused, *result.unreachable]
-    if silent:
-        named = ", ".join(silent[:FEW]) + (" …" if len(silent) > FEW else "")
-        hosts = f"{len(silent)} host{'s' * (len(silent) != 1)}"
-        done.append(f"{hosts} gave no answer ({named}; jobmgr status {result.run} tells why)")
+    silent = [*result.person, *result.unreachable]
+    for hosts, what in ((silent, "gave no answer"), (list(result.refused), "refused")):
+        if hosts:
+            named = ", ".join(hosts[:FEW]) + (" …" if len(hosts) > FEW else "")
+            number = f"{len(hosts)} host{'s' * (len(hosts) != 1)}"
+            done.append(f"{number} {what} ({named}; jobmgr status {result.run} tells why)")
     return f"{result.run}: {', '.join(done) or 'nothing was due'}"

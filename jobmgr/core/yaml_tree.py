@@ -224,6 +224,16 @@ def _unprintable(text: str) -> tuple[int, str] | None:
     return text.count("\n", 0, match.start()) + 1, name
 
 
+_ADVICE = {
+    "mapping values are not allowed": "a text with ': ' in it wants quotes, or lines of its own below 'KEY: |'",
+    "expected key": "look at the indentation here and above, and at quotes inside a text",
+    "expected <block end>": "look at the indentation here and above, and at quotes inside a text",
+    "expected ','": "is a bracket left open, or does a text in one want quotes?",
+    "cannot start any token": "a text that begins like this wants quotes",
+}
+"""What a parser says -> what to do: the first that is part of its words counts."""
+
+
 def _syntax(text: str, error: Exception) -> tuple[int, str]:
     """A parser's complaint, said for people who do not know the parser."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
@@ -234,7 +244,12 @@ def _syntax(text: str, error: Exception) -> tuple[int, str]:
         source = lines[number] if 0 <= number < len(lines) else ""
         if "\t" in source[: len(source) - len(source.lstrip())]:
             return number + 1, "indented with a tab; YAML wants spaces"
-    return mark.line + 1, f"not valid YAML: {getattr(error, 'problem', None) or error}"
+    problem = str(getattr(error, "problem", None) or error)
+    advice = next((f" ({words})" for part, words in _ADVICE.items() if part in problem), "")
+    begun = getattr(error, "context_mark", None)
+    if begun is not None and "quoted" in str(getattr(error, "context", "")):
+        advice = f" (is the quote of line {begun.line + 1} closed?)"
+    return mark.line + 1, f"not valid YAML: {problem}{advice}"
 
 
 def parse_tree(text: str, file: str) -> tuple[Keys, tuple[Problem, ...]]:

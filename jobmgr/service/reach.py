@@ -7,6 +7,7 @@ note on the host and a doubt beside its jobs; no state changes.
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import replace
 
 from jobmgr.core.events import Trouble
@@ -22,7 +23,7 @@ from jobmgr.errors import (
 )
 from jobmgr.platforms.model import Platform
 from jobmgr.service.context import RunContext
-from jobmgr.store.records import Host
+from jobmgr.store.records import CLEAR, LOG_IN, Host
 
 CONTACT_AGAIN = 1.0
 """Seconds after which one more answer of a host is written down again, though nothing else has changed."""
@@ -43,14 +44,16 @@ def blocked(record: Host, now: float) -> bool:
 
 
 def connect_any(ctx: RunContext, platform: Platform) -> str:
-    """Connect to a host of the platform and return its name. Raises the last ConnectError if none can be
-    reached.
+    """Connect to a host of the platform and return its name.
+
+    Raises the last ConnectError if none can be reached, RefusedError if that is one that is left alone because
+    it refuses.
     """
     order = list(platform.hosts)
     if platform.host_selection == "random":
         random.shuffle(order)
     now = ctx.now()
-    last: ConnectError | None = None
+    last: ConnectError | RefusedError | None = None
     for host in order:
         record = ctx.store.host(platform.name, host)
         if blocked(record, now):
@@ -67,9 +70,11 @@ def connect_any(ctx: RunContext, platform: Platform) -> str:
     raise last
 
 
-def _still_blocked(record: Host) -> ConnectError:
-    kind = AuthenticationError if record.auth_blocked else ConnectError
-    return kind(record.last_error or f"{record.host}: not tried again yet")
+def _still_blocked(record: Host) -> ConnectError | RefusedError:
+    said = record.last_error or f"{record.host}: not tried again yet"
+    if record.auth_blocked == CLEAR:
+        return RefusedError(said)
+    return AuthenticationError(said) if record.auth_blocked else ConnectError(said)
 
 
 def note_trouble(ctx: RunContext, platform: str, host: str, error: JobmgrError) -> None:
@@ -80,7 +85,7 @@ def note_trouble(ctx: RunContext, platform: str, host: str, error: JobmgrError) 
     login.
     """
     record = ctx.store.host(platform, host)
-    person = needs_person(error) or isinstance(error, RefusedError)
+    person = CLEAR if isinstance(error, RefusedError) else LOG_IN if needs_person(error) else 0
     errors = record.errors + 1
     now = ctx.now()
     wait = AUTH_COOL_DOWN if person else contact_backoff(errors, random.random())
@@ -109,7 +114,7 @@ def note_contact(ctx: RunContext, platform: str, host: str, hello_time: float, i
         error_since=None,
         errors=0,
         blocked_until=None,
-        auth_blocked=False,
+        auth_blocked=0,
         instance=instance,
         clock_offset=hello_time - now,
     )
@@ -119,11 +124,13 @@ def note_contact(ctx: RunContext, platform: str, host: str, hello_time: float, i
     return after
 
 
-def let_through(ctx: RunContext) -> None:
-    """A person asks: hosts that were left alone may be tried again at once, and are told of again."""
+def let_through(ctx: RunContext, hosts: Collection[str] | None = None) -> None:
+    """A person asks, or has logged in (to ``hosts``): hosts that were left alone may be tried again at once,
+    and are told of again.
+    """
     for record in ctx.store.hosts():
-        if record.blocked_until is not None:
-            ctx.store.set_host(replace(record, blocked_until=None, auth_blocked=False, errors=0))
+        if record.blocked_until is not None and (hosts is None or record.host in hosts):
+            ctx.store.set_host(replace(record, blocked_until=None, auth_blocked=0, errors=0))
 
 
 def failure_text(error: TransportError) -> str:

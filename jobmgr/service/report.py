@@ -15,7 +15,7 @@ from jobmgr.core.states import ACTIVE, BEFORE_JOB, FINAL, State
 from jobmgr.errors import NotFoundError
 from jobmgr.service.context import M_FINISHED, RunContext
 from jobmgr.store import records
-from jobmgr.store.records import Instance, Job, JobLine, job_id
+from jobmgr.store.records import LOG_IN, Host, Instance, Job, JobLine, job_id
 from jobmgr_remote import wire
 
 if TYPE_CHECKING:
@@ -332,9 +332,11 @@ def _why_no_job(ctx: RunContext, row: JobRow) -> Why:
         )
     if waits:
         return Why(row, tuple(lines), f"It {waits}.", "submitted as soon as that has happened")
-    return Why(
-        row, tuple(lines), row.detail or "It is ready.", f"submitted by the next: jobmgr tick {ctx.name}"
-    )
+    next_step = f"submitted by the next: jobmgr tick {ctx.name}"
+    there = [host for host in ctx.store.hosts() if host.platform == ctx.task(row.task).platform]
+    if there and all(host.auth_blocked for host in there):
+        next_step = _after_a_person(ctx, there[0])
+    return Why(row, tuple(lines), row.detail or "It is ready.", next_step)
 
 
 def _status_lines(job: Job) -> list[WhyLine]:
@@ -398,7 +400,7 @@ def _next(ctx: RunContext, job: Job, row: JobRow) -> str:
     if job.state in ACTIVE:
         look = f"To look: ssh {job.host}" if ctx.world.platform(job.platform).transport != "local" else ""
         if record.auth_blocked:
-            return f"not tried again until a person acts: jobmgr login {job.platform}"
+            return _after_a_person(ctx, record)
         due = max(job.next_poll or 0.0, record.blocked_until or 0.0)
         return f"next poll due {_clock(due)}. {look}".strip() if due else look
     if row.next_try is not None:
@@ -409,6 +411,11 @@ def _next(ctx: RunContext, job: Job, row: JobRow) -> str:
         left = len(ctx.store.retrievals(number=job.number))
         return f"{left} files are still to come home" if left else ""
     return f"to run it again: jobmgr retry {ctx.name} {row.cycle}/{row.task}"
+
+
+def _after_a_person(ctx: RunContext, record: Host) -> str:
+    then = f"jobmgr login {record.platform}" if record.auth_blocked == LOG_IN else f"jobmgr play {ctx.name}"
+    return f"not tried again until you act: {then}"
 
 
 def _clock(when: float) -> str:

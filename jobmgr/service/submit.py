@@ -68,7 +68,7 @@ def submit_tasks(
     for platform in platforms:
         try:
             host = connect_any(ctx, platform)
-        except ConnectError as failed:
+        except (ConnectError, RefusedError) as failed:
             error = failed
             continue
         return _submit_apart(ctx, platform, host, keys, before)

@@ -11,7 +11,7 @@ from .records import PENDING, Host, Retrieval
 from .runs import RETRIEVAL, insert_listed, marks, retrieval_of, retrieval_values
 
 _HOST = tuple(field.name for field in fields(Host))
-_HOST_FLAGS = tuple(_HOST.index(name) for name in ("auth_blocked", "contact_installed", "shared"))
+_HOST_FLAGS = tuple(_HOST.index(name) for name in ("contact_installed", "shared"))
 _PUT_HOST = "INSERT INTO hosts ({}) VALUES ({}) ON CONFLICT (platform, host) DO UPDATE SET {}".format(
     ", ".join(_HOST), marks(_HOST), ", ".join(f"{name} = excluded.{name}" for name in _HOST[2:])
 )

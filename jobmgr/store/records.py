@@ -225,9 +225,17 @@ class JobLine(NamedTuple):
     elapsed: float | None
 
 
+LOG_IN = 1
+"""The host does not let us in."""
+CLEAR = 2
+"""The host answers and refuses: another run's directory is in the way, or the site's policy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What is known of a host of a platform. ``clock_offset``: seconds that its clock is ahead of ours."""
+    """What is known of a host of a platform. ``clock_offset``: seconds that its clock is ahead of ours.
+    ``auth_blocked``: what a person must do first, :data:`LOG_IN` or :data:`CLEAR`, or 0.
+    """
 
     platform: str
     host: str
@@ -240,7 +248,7 @@ class Host:
     error_since: float | None = None
     errors: int = 0
     blocked_until: float | None = None
-    auth_blocked: bool = False
+    auth_blocked: int = 0
     initialised_epoch: int = 0
     contact_installed: bool = False
     source_digest: str = ""

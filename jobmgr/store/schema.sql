@@ -150,7 +150,7 @@ CREATE TABLE hosts (
     error_since REAL,
     errors INTEGER NOT NULL DEFAULT 0,
     blocked_until REAL,
-    auth_blocked INTEGER NOT NULL DEFAULT 0,  -- a person must act first
+    auth_blocked INTEGER NOT NULL DEFAULT 0,  -- a person must: 1 log in, 2 clear the way
     initialised_epoch INTEGER NOT NULL DEFAULT 0,
     contact_installed INTEGER NOT NULL DEFAULT 0,
     source_digest TEXT NOT NULL DEFAULT '',   -- of the suite source installed there

@@ -127,6 +127,7 @@ class _Check:
                 for family in model.inherit or ():
                     if family not in families and family not in self.excused:
                         also = " (it is a task)" if family in tasks else hint(family, families)
+                        also = also if families else also or " (no family is defined)"
                         self.note((section, name, "inherit"), f"unknown family '{family}'{also}")
 
     def settings(self, path: Path, model: TaskModel) -> None:

@@ -32,8 +32,8 @@ def load_suite(path: Path, known_platforms: KnownPlatforms | None = None) -> Sui
     from jobmgr.suite.check import Source, build_suite  # pydantic, only where something is checked
 
     file = suite_file(path)
-    folder = file.resolve().parent
     text = read_config(file, file.name)
+    folder = file.resolve().parent
     root, problems = yaml_tree.parse_tree(text, file.name)
     if problems and not root.entries:
         raise SuiteError(problems)

@@ -104,6 +104,40 @@ def test_play_ends_with_6_if_nothing_goes_on_until_somebody_acts(me: Shell) -> N
     assert me.hosts["badkey"].log().count("Connection closed by authenticating") <= 8
 
 
+def test_a_host_that_refuses_goes_on_being_told_as_such(me: Shell) -> None:
+    """A login would not help: what is in the way has to go."""
+    (Path(me.hosts["inuse"].home) / "jobmgr-run" / "away").mkdir(parents=True)
+    precious = Path(me.hosts["inuse"].home) / "jobmgr-run" / "away" / "precious"
+    precious.touch()
+    me("submit", me.suite("away", "tasks: {a: {script: ':', platform: inuse}}\n"), code=7)
+    done = me.done("tick", "away")
+    assert done.returncode == 7, done
+    assert done.stdout == "away: 1 host refused (inuse; jobmgr status away tells why)\n"
+    assert "login" not in done.stderr
+    assert "until you act: jobmgr play away" in me("why", "away", "1/a")
+    me("play", "away", code=7)
+    precious.unlink()
+    me("play", "away")
+
+
+def test_a_login_lets_the_ticks_of_cron_go_on_at_once(me: Shell) -> None:
+    """A tick alone does not try a host again that has refused the login: accounts get locked."""
+    known = Path(me.hosts["changed"].known_hosts_path)
+    wrong = known.read_text()
+    me("submit", me.suite("resumed", "tasks: {a: {script: ':', platform: changed}}\n"), code=6)
+    known.write_text(f"changed {me.hosts['changed'].host_public_key()}\n")
+    try:
+        me("tick", "resumed", code=6)
+        assert "not tried again until you act: jobmgr login changed" in me("why", "resumed", "1/a")
+        me("login", "changed")
+        me("tick", "--all", code=None)
+        me("wait", "resumed")
+    finally:
+        me("logout", "changed")
+        known.write_text(wrong)
+    assert me.states("resumed") == {"1/a/01": "succeeded"}
+
+
 def test_run_wait_cannot_tell_about_a_host_that_refuses_the_login(me: Shell) -> None:
     assert me.done("run", "password", "--suite", "never", "--wait", "--", "true").returncode == 125
 

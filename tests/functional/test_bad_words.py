@@ -38,7 +38,14 @@ BAD_SUITES = {
     "run name": ("name: ../x\ntasks: {a: {script: x}}\n", "name: bad name '../x'"),
     "NUL": ('tasks: {a: {script: "x\\0y"}}\n', "contains a NUL byte, which no shell can hold"),
     "raw NUL": ("tasks: {a: {script: x\0y}}\n", "suite.yaml:1: contains a NUL byte"),
-    "unclosed": ("tasks: {a: {script: 'x\n", "not valid YAML: found unexpected end of stream"),
+    "unclosed": ("tasks:\n  a: {script: 'x}\n  b: {script: y}\n",
+                 "found unexpected end of stream (is the quote of line 2 closed?)"),
+    "colon": ("tasks:\n  a:\n    script: echo a: b\n",
+              "suite.yaml:3: not valid YAML: mapping values are not allowed in this context (a text with ': '"),
+    "indent": ("tasks:\n  a:\n    script: x\n   platform: wizard\n", "suite.yaml:4: not valid YAML: "),
+    "quotes": ("tasks:\n  a:\n    script: 'it's'\n", "look at the indentation here and above, and at quotes"),
+    "sign": ("tasks:\n  a:\n    script: `date`\n", "(a text that begins like this wants quotes)"),
+    "family": ("tasks: {a: {script: x, inherit: F}}\n", "unknown family 'F' (no family is defined)"),
     "no tasks": ("tasks: {}\n", "no tasks: a suite needs at least one"),
     "platform": ("tasks: {a: {script: x, platform: wizrad}}\n",
                  "unknown platform 'wizrad' (nearest: wizard)"),
@@ -123,6 +130,13 @@ def test_a_bad_suite_is_told_by_file_and_line(me: Shell, case: str) -> None:
     assert said in done.stderr
     assert done.stderr.endswith("; nothing was submitted\n")
     assert not (me.run_root / "never").exists()
+
+
+def test_a_suite_file_that_is_a_link_to_itself_is_told(me: Shell) -> None:
+    (me.home / "looped").mkdir()
+    (me.home / "looped" / "suite.yaml").symlink_to("suite.yaml")
+    done = me.done("submit", "./looped")
+    assert (done.returncode, "Too many levels of symbolic links" in done.stderr) == (3, True)
 
 
 def test_a_suite_that_is_no_text_is_told(me: Shell) -> None:
