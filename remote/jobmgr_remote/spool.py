@@ -139,23 +139,27 @@ class Spool(object):
                 _unlink(self.queue + "/" + name)
 
     def release(self, tokens: "list[str]") -> None:
-        """Let slots end together with these jobs, as far as no other job waits for them.
+        """Let the slots of these jobs end with the job that they have, as far as no other job waits for them.
 
         The entries of such jobs go here and now: each of a thousand slots would look through the whole queue and
-        start a program that removes one of them.
+        start a program that removes one of them. The jobs have been claimed or revoked: nobody needs their
+        entries any more.
         """
         try:
             with self.lock(0.0):
                 content = self.content()
                 slots = {"%d %s" % (slot.pid, slot.start): slot for slot in self.live_slots()}
+                held = {}  # type: dict[str, list[str]]
+                for name in (content.by_token[token] for token in tokens if token in content.by_token):
+                    if content.entries[name] in slots:
+                        held.setdefault(content.entries[name], []).append(name)
                 waiting = sum(1 for taker in content.entries.values() if not taker)
-                names = [content.by_token[token] for token in tokens if token in content.by_token]
-                held = [name for name in names if content.entries[name] in slots]
-                for name in held[waiting:]:
-                    slot = slots[content.entries[name]]
+                for taker in list(held)[waiting:]:
+                    slot = slots[taker]
                     fence.create_directly(self._mark(slot.number, slot.pid, "retire"), "")
-                    _unlink(self.queue + "/" + name)
-                    _unlink(self.taken + "/" + name)
+                    for name in held[taker]:
+                        _unlink(self.queue + "/" + name)
+                        _unlink(self.taken + "/" + name)
         except (Held, OSError):
             pass  # they find out by themselves
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -282,6 +283,16 @@ def test_the_slots_of_jobs_that_are_killed_end_with_them_as_far_as_nothing_waits
     assert os.listdir(bench.spool.slots) == os.listdir(bench.spool.queue) == os.listdir(bench.spool.taken) == []
 
 
+def test_a_slot_that_has_run_many_of_them_counts_once(bench: Bench) -> None:
+    (first,) = bench.queue(1)
+    tokens = [first, *start_waiting(bench, 1)]
+    assert set(bench.spool.content().by_token) == set(tokens)  # the first has ended and is not swept yet
+    more = bench.queue(1)
+    bench.spool.release(tokens)
+    assert retiring(bench) == 0
+    assert set(bench.spool.content().by_token) == {*tokens, *more}
+
+
 def test_a_slot_that_was_to_end_with_its_job_takes_what_has_come_since(bench: Bench) -> None:
     first = start_waiting(bench, 1)
     bench.spool.release(first)
@@ -304,6 +315,25 @@ def test_a_slot_that_is_to_end_and_hears_of_work_looks_again_whether_it_is_to_en
     assert bench.ran() == first
     assert bench.tend() == 1
     bench.until_empty()
+    assert sorted(bench.ran()) == sorted(bench.tokens)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_whatever_is_released_meanwhile_all_jobs_run_and_nobody_has_to_tend(bench: Bench, seed: int) -> None:
+    chance = random.Random(seed)
+    bench.spool.set_max_active(chance.choice([1, 2, 3, 8]))
+    releases = []
+    for _ in range(chance.randint(3, 12)):
+        bench.queue(chance.randint(1, 6), JOB + f"read -r -t 0.0{chance.randint(1, 30):02d} <> <(:)\n")
+        bench.tend()
+        time.sleep(0.03 * chance.random())  # in whatever state they are by then
+        some = chance.sample(bench.tokens, min(len(bench.tokens), 8))
+        claimed = [token for token in some if fence.read_claim(str(bench.run_dir), token).state != wire.C_NONE]
+        releases.append(threading.Thread(target=bench.spool.release, args=[claimed]))
+        releases[-1].start()
+    for release in releases:
+        release.join()
+    await_that(lambda: not bench.live())
     assert sorted(bench.ran()) == sorted(bench.tokens)
 
 
