@@ -6,7 +6,7 @@ What a runner does command by command is in tests/conformance/test_runners.py.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -116,21 +116,48 @@ def test_a_running_job_is_killed_with_its_processes(user: LabShell, system: tupl
     assert "It was to be killed, and is gone." in user("why", "adhoc", "k")
 
 
+@pytest.fixture(
+    params=[
+        pytest.param(("slurm_cluster", "slurm", "queue_stopped"), id="slurm", marks=SLURM),
+        pytest.param(("slurm_cluster", "slurm", "munge_stopped"), id="slurm's munge", marks=SLURM),
+        pytest.param(("grid_engine", "sge", "queue_stopped"), id="sge", marks=GRID),
+        pytest.param(("at_host", "at", "queue_stopped"), id="at", marks=AT),
+    ]
+)
+def outage(request: pytest.FixtureRequest) -> Iterator[tuple[LabShell, str, Callable[[], Any]]]:
+    """A terminal, the runner, and what stops a daemon that the queue cannot do without."""
+    name, runner, stop = request.param
+    daemon = request.getfixturevalue(name)
+    with at_lab(daemon.head, runner) as shell:
+        yield shell, runner, getattr(daemon, stop)
+
+
 def test_while_the_queue_daemon_is_stopped_states_stay_and_the_doubt_is_shown(
-    user: LabShell, system: tuple[Any, str]
+    outage: tuple[LabShell, str, Callable[[], Any]],
 ) -> None:
-    daemon, runner = system
+    """Nor is a kill said to have worked, or a submit forgotten; all goes on when the daemon is back."""
+    user, runner, stopped = outage
     user("run", "hpc", "--name", "d", "--", "sleep", unique_sleep())
+    user("run", "hpc", "--name", "k", "--", "sleep", unique_sleep())
     user.await_row("adhoc", "d", state="running")
-    with daemon.queue_stopped():
+    user.await_row("adhoc", "k", state="running")
+    with stopped():
         row = user.row("adhoc", "d", "--poll")
         assert row["state"] == "running"
         if runner != "at":  # whose jobs are judged by their processes
             assert "could not be asked" in row["doubt"]
             assert "1/d/01 ?" in user("status", "adhoc", "d", code=None)
             assert "could not be asked" in user("why", "adhoc", "d")
+            done = user.done("kill", "adhoc", "k")
+            assert done.returncode != 0
+            assert "could not be asked" in done.stdout + done.stderr
+            assert user.row("adhoc", "k", "--poll")["state"] == "running"
+            user("run", "hpc", "--name", "late", "--", "true", code=None)
+            assert user.row("adhoc", "late", "--poll")["state"] in ("submit-unknown", "submit-failed")
     assert eventually(lambda: not user.row("adhoc", "d", "--poll")["doubt"])
     assert user.row("adhoc", "d")["state"] == "running"
+    assert "killed" in user("kill", "adhoc", "k")
+    user.await_row("adhoc", "k", state="killed")
 
 
 def test_dry_run_shows_the_job_file_with_the_systems_own_words(
@@ -324,6 +351,22 @@ def test_a_job_array_of_the_users_own_is_one_job(slurm_user: LabShell) -> None:
     assert sorted(user("log", "adhoc", "array").split()) == ["1", "2", "3"]
     user("run", "hpc", "--name", "part", "--wait", "--directive=--array=1-2", "--", "sh", "-c",
          'exit $((JOBMGR_INDEX == 2 ? 4 : 0))', code=4)  # fmt: skip
+
+
+@ACCOUNTING
+def test_a_job_of_a_named_cluster_is_polled_and_killed_there(accounting_user: LabShell) -> None:
+    """``--clusters`` needs slurmdbd. The user's own words in name and comment stay."""
+    user = accounting_user
+    user.count("squeue", "scancel")
+    words = ["--directive=--clusters=lab", "--directive=-J=mine", "--directive=--comment=hers"]
+    user("run", "hpc", "--name", "c", *words, "--", "sleep", unique_sleep())
+    row = user.await_row("adhoc", "c", state="running")
+    assert row["native_id"].endswith(";lab")
+    listed = user.machine.run(["squeue", "-h", "-o", "%j %k", "-j", row["native_id"].split(";")[0]]).stdout
+    assert listed.startswith("mine hers jobmgr:")
+    assert "killed" in user("kill", "adhoc", "c")
+    user.await_row("adhoc", "c", state="killed")
+    user("run", "hpc", "--name", "ends", "--wait", "--directive=-M=lab", "--", "sh", "-c", "exit 3", code=3)
 
 
 @SLURM

@@ -261,6 +261,15 @@ class SlurmCluster:
             self.start_queue()
 
     @contextlib.contextmanager
+    def munge_stopped(self) -> Iterator[None]:
+        """As long as this lasts, there is no munged on the head: nobody there proves to be anybody."""
+        self.stop_munge(self.head)
+        try:
+            yield
+        finally:
+            self.start_munge(self.head)
+
+    @contextlib.contextmanager
     def room_for(self, jobs: int) -> Iterator[None]:
         """As long as this lasts, slurmctld takes no more than so many jobs, those of all users together."""
         conf = self.head.state / "etc/slurm/slurm.conf"

@@ -256,10 +256,11 @@ def parse_kill(ids: "list[str]", code: "int | None", out: str, err: str) -> "dic
     return failed
 
 
+# In portions: one argument has a length limit. What each of them says must be whole.
 _FIND = (
-    'list=$(qstat -u "$1" -xml) || exit; ids=$(printf "%s\\n" "$list" | '
-    "sed -n 's/.*<JB_job_number>\\([0-9]*\\)<.*/\\1/p' | sort -u | tr '\\n' ,); "
-    'echo "<details/>"; test -z "$ids" || qstat -xml -j "${ids%,}"; exit 0'
+    'list=$(qstat -u "$1" -xml) || exit; echo "<listed/>"; printf "%s\\n" "$list" | '
+    "sed -n 's/.*<JB_job_number>\\([0-9]*\\)<.*/\\1/p' | sort -u | xargs -n 1000 | tr ' ' , | while read -r ids; do "
+    'test -z "$ids" || { echo "<details/>"; qstat -xml -j "$ids"; }; done; exit 0'
 )
 
 
@@ -270,9 +271,9 @@ def find_call(user: str, tokens: "list[str]") -> base.Call:
 
 def parse_find(tokens: "list[str]", code: "int | None", out: str, err: str) -> base.Answer:
     """The jobs whose environment carries one of the tokens."""
-    _, cut, details = out.partition("<details/>")
-    whole = not details.strip() or re.search("</detailed_job_info>|</unknown_jobs>", details)
-    if code != 0 or not cut or not whole:
+    _, listed, details = out.partition("<listed/>")
+    whole = all(re.search("</detailed_job_info>|</unknown_jobs>", part) for part in details.split("<details/>")[1:])
+    if code != 0 or not listed or not whole:
         return base.could_not_ask(code, "", err or "qstat did not answer")
     seen = {}
     for row in _details(details).values():

@@ -5,7 +5,10 @@ reads.
 from __future__ import annotations
 
 import importlib
+import math
+import os
 import re
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobmgr_remote import proc
 from jobmgr_remote.runners import base
 
 NAMES = ["slurm", "pbs", "sge", "lsf", "at", "loadleveler", "moab"]
@@ -98,6 +102,49 @@ def test_largest_command_line_fits(runner: ModuleType) -> None:
     for call in [*runner.poll_calls(ids), *runner.kill_calls(ids), *runner.history_calls(ids)]:
         assert max(len(word) for word in call.argv) < 128 * 1024
         assert sum(len(word) + 9 for word in call.argv) < 1024 * 1024
+
+
+QUEUE_COMMANDS = (
+    *("squeue", "sacct", "scancel", "qstat", "qacct", "qselect", "qdel"),
+    *("bjobs", "bhist", "bkill", "at", "atq", "atrm", "llq", "llcancel", "checkjob", "showq", "canceljob", "mjobctl"),
+)
+
+
+@pytest.fixture
+def queue_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Commands of no real queue first in PATH; each call adds a line "NAME BYTES" to the file."""
+    calls = tmp_path / "calls"
+    for name in QUEUE_COMMANDS:
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\nwords="$*"; echo "{name} ${{#words}}" >>{calls}\n')
+        program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return calls
+
+
+@pytest.mark.parametrize("number", [300, 5000])
+def test_this_machine_takes_the_command_lines(runner: ModuleType, queue_commands: Path, number: int) -> None:
+    """One call of each command where it fits, and what is longer is split: nothing is refused by the kernel."""
+    end = {"pbs": ".server.example.org", "loadleveler": ".0"}.get(runner.NAME, "")
+    ids = [f"{10**9 + at}{end}" for at in range(number)]
+    said: list[str] = []
+
+    def run(call: base.Call) -> tuple[int | None, str, str]:
+        done = proc.run_call(call, 60)
+        said.append(done.err)
+        return done.code, done.out, done.err
+
+    base.ask(runner, ids, run)
+    base.kill(runner, ids, run)
+    for call in runner.history_calls(ids[: runner.MAX_IDS]):
+        run(call)
+    assert [text for text in said if "start" in text or "too long" in text] == []
+    lines = queue_commands.read_text().split("\n")
+    parts = math.ceil(number / runner.MAX_IDS)
+    for verb, calls in (("poll", runner.poll_calls), ("kill", runner.kill_calls)):
+        assert sum(len(calls(part)) for part in base.split(ids, runner.MAX_IDS)) == parts, verb
+    killer = {"at": "atrm", "slurm": "scancel", "lsf": "bkill", "loadleveler": "llcancel", "moab": "mjobctl"}
+    assert sum(line.startswith(killer.get(runner.NAME, "qdel")) for line in lines) == parts
 
 
 def test_command_that_did_not_start_is_no_evidence(runner: ModuleType) -> None:
