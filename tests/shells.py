@@ -89,10 +89,10 @@ class Shell:
             assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    def done(self, *words: str, stdin: bytes = b"", **kw: Any) -> subprocess.CompletedProcess[str]:
+    def done(self, *words: str, stdin: bytes = b"", timeout: float = 60, **kw: Any) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "jobmgr", *words], env=self.environment, cwd=self.home, input=stdin,
-            capture_output=True, check=False, timeout=60, **kw,
+            capture_output=True, check=False, timeout=timeout, **kw,
         )  # fmt: skip
         out, err = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
         assert "Traceback" not in err, err

@@ -230,9 +230,17 @@ def run(
     try:
         out, err = _said_until(child, until.encode(), timeout) if until else child.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        _end_group(child)
-        return Done(None, "", "timed out after %g s: %s" % (timeout, argv[0]))
+        _, err = _end_group(child)
+        return Done(None, "", ("timed out after %g s: %s\n%s" % (timeout, _name(argv), _text(err))).strip())
     return Done(child.returncode, _text(out), _text(err))
+
+
+def _name(argv: "list[str]") -> str:
+    """The command of an argv, also behind ``env -u NAME ...``."""
+    rest = list(argv)
+    while len(rest) > 3 and rest[0] == "env" and rest[1] == "-u":
+        del rest[1:3]
+    return rest[1] if rest[0] == "env" and len(rest) > 1 else rest[0]
 
 
 def _text(data: bytes) -> str:

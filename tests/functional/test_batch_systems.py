@@ -6,7 +6,7 @@ What a runner does command by command is in tests/conformance/test_runners.py.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -116,32 +116,25 @@ def test_a_running_job_is_killed_with_its_processes(user: LabShell, system: tupl
     assert "It was to be killed, and is gone." in user("why", "adhoc", "k")
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(("slurm_cluster", "slurm", "queue_stopped"), id="slurm", marks=SLURM),
-        pytest.param(("slurm_cluster", "slurm", "munge_stopped"), id="slurm's munge", marks=SLURM),
-        pytest.param(("grid_engine", "sge", "queue_stopped"), id="sge", marks=GRID),
-        pytest.param(("at_host", "at", "queue_stopped"), id="at", marks=AT),
-    ]
+@pytest.mark.parametrize(
+    "system",
+    [
+        pytest.param(("slurm_cluster", "slurm"), id="slurm", marks=SLURM),
+        pytest.param(("grid_engine", "sge"), id="sge", marks=GRID),
+        pytest.param(("at_host", "at"), id="at", marks=AT),
+    ],
+    indirect=True,
 )
-def outage(request: pytest.FixtureRequest) -> Iterator[tuple[LabShell, str, Callable[[], Any]]]:
-    """A terminal, the runner, and what stops a daemon that the queue cannot do without."""
-    name, runner, stop = request.param
-    daemon = request.getfixturevalue(name)
-    with at_lab(daemon.head, runner) as shell:
-        yield shell, runner, getattr(daemon, stop)
-
-
 def test_while_the_queue_daemon_is_stopped_states_stay_and_the_doubt_is_shown(
-    outage: tuple[LabShell, str, Callable[[], Any]],
+    user: LabShell, system: tuple[Any, str]
 ) -> None:
     """Nor is a kill said to have worked, or a submit forgotten; all goes on when the daemon is back."""
-    user, runner, stopped = outage
+    daemon, runner = system
     user("run", "hpc", "--name", "d", "--", "sleep", unique_sleep())
     user("run", "hpc", "--name", "k", "--", "sleep", unique_sleep())
     user.await_row("adhoc", "d", state="running")
     user.await_row("adhoc", "k", state="running")
-    with stopped():
+    with daemon.queue_stopped():
         row = user.row("adhoc", "d", "--poll")
         assert row["state"] == "running"
         if runner != "at":  # whose jobs are judged by their processes
@@ -158,6 +151,23 @@ def test_while_the_queue_daemon_is_stopped_states_stay_and_the_doubt_is_shown(
     assert user.row("adhoc", "d")["state"] == "running"
     assert "killed" in user("kill", "adhoc", "k")
     user.await_row("adhoc", "k", state="killed")
+
+
+@SLURM
+@pytest.mark.slow
+def test_while_munge_is_stopped_states_stay(slurm_user: LabShell, slurm_cluster: SlurmCluster) -> None:
+    """squeue tries for 49 s to prove who asks."""
+    user = slurm_user
+    user("run", "hpc", "--name", "m", "--", "sleep", unique_sleep())
+    user.await_row("adhoc", "m", state="running")
+    with slurm_cluster.munge_stopped():
+        user.done("poll", "adhoc", timeout=120)
+    row = user.row("adhoc", "m")
+    assert row["state"] == "running"
+    assert "could not be asked" in row["doubt"]
+    assert "authentication error" in row["doubt"], row
+    assert eventually(lambda: not user.row("adhoc", "m", "--poll")["doubt"])
+    assert user.row("adhoc", "m")["state"] == "running"
 
 
 def test_dry_run_shows_the_job_file_with_the_systems_own_words(

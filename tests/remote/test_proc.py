@@ -280,3 +280,8 @@ def test_a_command_that_does_not_say_so_comes_to_its_own_end() -> None:
 @pytest.mark.parametrize("text", ["sleep 1000", "exec >&- 2>&-; sleep 1000"])
 def test_a_command_that_says_nothing_is_ended_in_time(text: str) -> None:
     assert proc.run(["sh", "-c", text], 0.5, until="full,") == proc.Done(None, "", "timed out after 0.5 s: sh")
+
+
+def test_what_a_command_said_before_its_time_was_over_is_kept() -> None:
+    argv = ["env", "-u", "X", "-u", "Y", "sh", "-c", "echo no munge >&2; exec sleep 60"]
+    assert proc.run(argv, 0.5) == proc.Done(None, "", "timed out after 0.5 s: sh\nno munge")

@@ -178,3 +178,62 @@ def test_kill_without_a_server_fails_for_all(number: str) -> None:
 )
 def test_ids_with_and_without_server(one: str, other: str, same: bool) -> None:
     assert pbs._same(one, other) is same
+
+
+WALLTIME = "Job run at Fri Nov 20 at 18:30 on (pbs01:ncpus=1) and exceeded resource walltime"
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [
+        *[(word, "waiting") for word in "HQTW"],
+        *[(word, "active") for word in "BERSU"],
+        *[(word, "ended") for word in "FXC"],
+        *[(word, "unknown") for word in ("M", "Z", "Q7", "running")],
+    ],
+)
+@pytest.mark.parametrize("asked", ["1", "1.srv", "1.srv.example.org", "1.srv@east.example.org:15001"])
+def test_every_state_by_each_way_to_write_the_id(word: str, state: str, asked: str) -> None:
+    call = pbs.poll_calls([asked])[0]
+    assert call.argv[-1] == asked
+    answer = pbs.parse_poll(call, [asked], 0, f"Job Id: 1.srv\n    job_state = {word}\n", "")
+    assert (answer.error, answer.seen[asked].state, answer.seen[asked].raw) == ("", state, word)
+
+
+@pytest.mark.parametrize(
+    ("status", "comment", "reason"),
+    [
+        ("0", "", ""),
+        ("0", "Job run at Fri Nov 20 at 18:28 on (pbs01:ncpus=1:mem=65536kb) and finished", ""),
+        ("0", WALLTIME, "exceeded resource walltime"),
+        ("3", "Job run at Fri Nov 20 at 18:30 on (pbs01:ncpus=1)+(pbs02:ncpus=1) and failed", "exit status 3"),
+        ("271", "", "exit status 271 (signal 15)"),
+        ("265", "Job run at Fri Nov 20 at 18:30 on (pbs01:ncpus=1)", "exit status 265 (signal 9)"),
+        ("-29", WALLTIME, "exit status -29 (killed: walltime); exceeded resource walltime"),
+        ("-27", "", "exit status -27 (killed: memory)"),
+        ("-1", "", "exit status -1 (failed before its files were staged)"),
+        ("-12", "", "exit status -12 (by PBS itself)"),
+        ("-99999", "node down: communication closed",
+         "exit status -99999 (by PBS itself); node down: communication closed"),
+        ("--1", "", "exit status --1"),
+    ],
+)  # fmt: skip
+def test_exit_statuses_and_what_pbs_says_beside_them(status: str, comment: str, reason: str) -> None:
+    said = f"    comment = {comment}\n" if comment else ""
+    text = f"Job Id: 1.srv\n    job_state = F\n    Exit_status = {status}\n{said}"
+    row = pbs.parse_poll(pbs.history_calls(["1"])[0], ["1"], 0, text, "").seen["1"]
+    assert (row.state, row.reason) == ("ended", reason)
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_a_job_that_has_left_the_list_is_ended_or_absent_and_never_an_error(history: bool) -> None:
+    def run(call: base.Call) -> tuple[int, str, str]:
+        if "-x" not in call.argv:
+            return 35, "", "qstat: 1.srv Job has finished, use -x or -H to obtain historical job information\n"
+        if history:
+            return 0, "Job Id: 1.srv\n    job_state = F\n    Exit_status = 271\n", ""
+        return 1, "", "qstat: PBS is not configured to maintain job history\n"
+
+    seen, errors = base.ask(pbs, ["1.srv"], run)
+    assert errors == {}
+    assert [row.reason for row in seen.values()] == (["exit status 271 (signal 15)"] if history else [])
