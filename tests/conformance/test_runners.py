@@ -368,6 +368,26 @@ def queued(run: LabRun, system: System) -> bool:
     return bool(run.machine.run(argv).stdout.strip())
 
 
+@pytest.mark.xdist_group("sge")
+def test_a_job_under_a_number_used_before_is_another_job(grid_engine: GridEngine) -> None:
+    """It is neither taken for ours nor killed, though it was submitted at about the same time."""
+    run = LabRun(grid_engine.head, "sge")
+    run.machine.run(["qsub", "-b", "y", "true"])  # number 1 cannot be used again
+    item = submitted(run, "true", directives=[["-h", None]])
+    number = item["native_id"]
+    run.machine.run(["qdel", number])
+    run.await_queue(item, lambda one: one.queue.state in GONE, "it has left the queue")
+    grid_engine.use_again(int(number))
+    other = run.machine.run(["qsub", "-terse", "-h", "-b", "y", "sleep", "1000"]).stdout.strip()
+    assert other == number
+    try:
+        assert run.look(item).queue.state == wire.Q_OTHER_JOB
+        run.kill(item)
+        assert number in run.machine.run(["qstat"]).stdout
+    finally:
+        run.machine.run(["qdel", number])
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("sge")
 def test_reboot_of_a_node_is_not_success(grid_engine: GridEngine) -> None:

@@ -171,6 +171,11 @@ class GridEngine:
         """At most so many jobs per user; 0 = no limit."""
         self._change("-sconf", "-Mconf", {"max_u_jobs": str(number)})
 
+    def use_again(self, number: int) -> None:
+        """The next job gets this number (2 at least), as after a crash; no job with it may be in the queue."""
+        with self.queue_stopped():
+            self._root(f"echo {number - 1} >/var/spool/gridengine/qmaster/jobseqnum")
+
     def start_queue(self) -> None:
         """Start sge_qmaster."""
         self.head.daemon(["/usr/sbin/sge_qmaster"])

@@ -178,6 +178,10 @@ def _state(word: str) -> str:
     return "active" if re.match(r"[rtRsSTdhNPE]+$", word) else "unknown"
 
 
+# The job's environment is told, and it has no token: somebody else's job, perhaps under a number used before.
+_NO_TOKEN = "none"
+
+
 def _details(text: str) -> "dict[str, base.Seen]":
     """Token, name, submit time and messages of each job in ``qstat -xml -j``."""
     facts = {}
@@ -189,6 +193,8 @@ def _details(text: str) -> "dict[str, base.Seen]":
         ):
             if name.strip() == base.VARIABLE:
                 token = token or base.labelled(base.LABEL + value.strip())
+        if not token and "<JB_env_list>" in block:
+            token = _NO_TOKEN
         reason = _tag(block, "QIM_message") or _tag(block, "MES_message")
         if reason.startswith("There are no messages"):
             reason = ""
