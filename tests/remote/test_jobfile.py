@@ -235,4 +235,6 @@ def test_support_is_installed_once_and_repaired(tmp_path: Path) -> None:
     jobfile.install_support(str(run_dir))
     assert b"jobmgr_claim" in wrapper.read_bytes()
     assert message.read_bytes().startswith(b"#!/usr/bin/env bash")
-    assert sorted(p.name for p in (run_dir / layout.LIB).iterdir()) == [wrapper.name]
+    scripts = {f"{name}script" for name in ("", "platform_init_", "init_", "pre_", "post_", "err_", "exit_")}
+    assert {p.name for p in (run_dir / layout.LIB).iterdir()} == {*scripts, wrapper.name}
+    assert (run_dir / layout.LIB / "err_script").read_text() == 'eval "$jobmgr_err"\n'

@@ -123,7 +123,17 @@ def test_a_syntax_error_fails_the_job_with_a_record(make_job: MakeJob, script: s
     code = job.run()
     assert code != 0
     assert job.exit == f"FAILED/{code}"
-    assert job.err
+    assert re.search(f"/{layout.LIB}/{key}: eval: line [12]: ", job.err)
+
+
+@pytest.mark.parametrize(
+    "key", ["platform_init_script", "init_script", "pre_script", "script", "post_script", "err_script", "exit_script"]
+)
+def test_what_bash_says_of_a_script_has_the_scripts_name_and_line(make_job: MakeJob, key: str) -> None:
+    script = "false" if key == "err_script" else ":"
+    job = make_job(**{"script": script, key: "cd .\n\nno-such-command-anywhere\n"})
+    job.run()
+    assert f"/{layout.LIB}/{key}: line 3: no-such-command-anywhere: command not found\n" in job.err
 
 
 def test_traps_and_variables_of_the_script_are_its_own(make_job: MakeJob) -> None:
@@ -195,7 +205,7 @@ def test_umask_and_time_zone_are_the_users(make_job: MakeJob) -> None:
     "seconds", [0, 951782399, 951782400, 951868800, 1078012799, 1735689599, 4107542399, 4107542400]
 )
 def test_dates_by_arithmetic(make_job: MakeJob, seconds: int) -> None:
-    wrapper = next((make_job().run_dir / layout.LIB).iterdir()).read_text()
+    wrapper = next((make_job().run_dir / layout.LIB).glob("wrapper-*")).read_text()
     function = wrapper[wrapper.index("jobmgr_set_time() {") :]
     function = function[: function.index("\n}\n") + 3].replace("BASH_VERSINFO[0] >= 5", "0")
     function = function.replace("printf -v seconds '%(%s)T' -1", f"seconds={seconds}")

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2153,SC2154,SC2317
+# shellcheck shell=bash disable=SC1090,SC1091,SC2153,SC2154,SC2317
 # (variables come from the job file, handlers are called by traps)
 #
 # The job wrapper: sourced as the last line of every job file, never run by itself.
@@ -29,6 +29,7 @@ unset JOBMGR_SERVICE
 jobmgr_token=$JOBMGR_TOKEN
 jobmgr_run_dir=$JOBMGR_SUITE_DIR
 jobmgr_log_dir=$JOBMGR_LOG_DIR
+jobmgr_lib=${BASH_SOURCE[0]%/*}
 jobmgr_pid=$$
 jobmgr_child=
 jobmgr_forking=
@@ -502,7 +503,8 @@ fi
 [[ -z $jobmgr_time_limit || -n $jobmgr_cause ]] || jobmgr_start_timer "$jobmgr_time_limit" limit
 
 # A process group of its own (-m) gives the subshell default signals: without it bash would have it ignore INT and
-# QUIT, for good. The scripts are evaluated outside of any function, so that they mean what they mean in a file.
+# QUIT, for good. The scripts are evaluated outside of any function, so that they mean what they mean in a file, and
+# each in the first line of a file of its name, so that bash's complaints name it and count its lines.
 jobmgr_forked=$SECONDS
 jobmgr_last=$!
 jobmgr_forking=1
@@ -511,15 +513,15 @@ set -m
     [[ -z $jobmgr_cause ]] || exit
     jobmgr_enter
     # No -e and -u for these: what is sourced there (profiles, module systems) is seldom written for it.
-    eval "$jobmgr_platform_init"
+    if [[ -n $jobmgr_platform_init ]]; then . "$jobmgr_lib/platform_init_script"; fi
     jobmgr_check_init "$?" "platform's init_script"
-    eval "$jobmgr_init"
+    if [[ -n $jobmgr_init ]]; then . "$jobmgr_lib/init_script"; fi
     jobmgr_check_init "$?" init_script
     jobmgr_prepare
     set -euo pipefail
-    eval "$jobmgr_pre"
-    if [[ -n $jobmgr_script_file ]]; then jobmgr_run_file; else eval "$jobmgr_script"; fi
-    eval "$jobmgr_post"
+    if [[ -n $jobmgr_pre ]]; then . "$jobmgr_lib/pre_script"; fi
+    if [[ -n $jobmgr_script_file ]]; then jobmgr_run_file; else . "$jobmgr_lib/script"; fi
+    if [[ -n $jobmgr_post ]]; then . "$jobmgr_lib/post_script"; fi
 ) < /dev/null &
 jobmgr_child=${jobmgr_child:-$!}
 jobmgr_forking=
@@ -553,7 +555,7 @@ if [[ -n $jobmgr_extra ]]; then
         { eval "$jobmgr_platform_init"; eval "$jobmgr_init"; } > /dev/null 2>&1
         jobmgr_prepare
         set -euo pipefail
-        eval "$jobmgr_extra"
+        . "$jobmgr_lib/$jobmgr_name"
     ) < /dev/null &
     jobmgr_child=${jobmgr_child:-$!}
     jobmgr_forking=
