@@ -298,9 +298,12 @@ def test_kill_hold_release_retry_remove_and_clean(shell: Shell) -> None:
     assert "1/c  removed" in shell("remove", "busy", "1/c")
     shell("kill", "busy")
     assert shell.done("clean", "busy").returncode == 2
-    assert "busy" in shell.done("clean", "busy", "--dry-run").stderr.decode()
+    there = Path(shell.host.home) / "jobmgr-run" / "busy"
+    would = shell.done("clean", "busy", "--dry-run").stderr.decode()
+    assert would == f"to be deleted:\n  wizard:{there}\n  {shell.run_root / 'busy'}\n"
     assert (shell.run_root / "busy").exists()
-    shell("clean", "busy", "--yes")
+    gone = shell("clean", "busy", "--yes")
+    assert gone == f"deleted wizard:{there}\ndeleted {shell.run_root / 'busy'}\n"
     assert not (shell.run_root / "busy").exists()
     assert not (Path(shell.host.home) / "jobmgr-run" / "busy").exists()
 

@@ -157,7 +157,17 @@ def test_a_dry_run_tells_and_removes_nothing(one_host: Host) -> None:
     assert everything(one_host.home) - {"jobmgr-run/s/.service/journal.lock"} == before
     assert str(one_host.home / "scratch/jobmgr-run/s/work") in named
     assert str(one_host.run_dir / layout.CONTACT_FILE) in named
+    assert len(named) == len(set(named))
     assert removed(tidy(one_host, dry_run=True)) == [str(one_host.run_dir / layout.CONTACT_FILE)]
+
+
+def test_a_dry_run_names_the_run_directory_itself_only_if_nothing_would_be_left(one_host: Host) -> None:
+    init(one_host)
+    whole = removed(tidy(one_host, clean=True, dry_run=True))
+    assert str(one_host.run_dir) in whole
+    named = removed(tidy(one_host, clean=True, dry_run=True, shared=True))
+    assert str(one_host.run_dir) not in named
+    assert set(removed(tidy(one_host, clean=True))) == set(whole)
 
 
 @pytest.fixture

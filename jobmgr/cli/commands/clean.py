@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from jobmgr.cli import arguments, hosts
@@ -52,9 +53,10 @@ def run(args: argparse.Namespace, context: Context) -> int:
                 return EXIT_OK
         done = asked.clean(local=local, remote=remote)
     if not context.options.quiet:
-        context.show(*(f"deleted {_place(*one)}" for one in done.paths[:LISTED]))
-        if len(done.paths) > LISTED:
-            context.show(f"… {len(done.paths) - LISTED} more")
+        tops = _tops(done.paths)
+        context.show(*(f"deleted {_place(*one)}" for one in tops[:LISTED]))
+        if len(tops) > LISTED:
+            context.show(f"… {len(tops) - LISTED} more")
     return _told(asked.name, done, False, context)
 
 
@@ -64,6 +66,14 @@ def _told(run: str, result: CleanResult, dry_run: bool, context: Context) -> int
     return hosts.told("clean-failed", run, result.failed, "", context)
 
 
+def _tops(paths: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The paths without those that lie below another one of the same host."""
+    whole = set(paths)
+    return [
+        (host, path) for host, path in paths if not any((host, str(up)) in whole for up in PurePath(path).parents)
+    ]
+
+
 def _place(host: str, path: str) -> str:
     return text.one_line(f"{host}:{path}" if host else path)
 
@@ -71,8 +81,9 @@ def _place(host: str, path: str) -> str:
 def _listed(paths: Sequence[tuple[str, str]]) -> list[str]:
     if not paths:
         return ["nothing to delete"]
-    rest = [f"… {len(paths) - LISTED} more"] if len(paths) > LISTED else []
-    return ["to be deleted:", *(f"  {_place(*one)}" for one in paths[:LISTED]), *rest]
+    tops = _tops(paths)
+    rest = [f"… {len(tops) - LISTED} more"] if len(tops) > LISTED else []
+    return ["to be deleted:", *(f"  {_place(*one)}" for one in tops[:LISTED]), *rest]
 
 
 def _agreed(name: str) -> bool:

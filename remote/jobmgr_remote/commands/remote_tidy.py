@@ -137,6 +137,13 @@ class Remover(object):
     def __init__(self, reply: Reply, dry: bool) -> None:
         self.reply = reply
         self.dry = dry
+        self.told = set()  # type: set[str]
+
+    def tell(self, path: str) -> None:
+        """That a path is gone, or would be; once."""
+        if path not in self.told:
+            self.told.add(path)
+            self.reply.data({"removed": path})
 
     def file(self, path: str) -> None:
         """One file or link (the link itself)."""
@@ -147,17 +154,26 @@ class Remover(object):
                 os.unlink(path)
             except FileNotFoundError:
                 return
-        self.reply.data({"removed": path})
+        self.tell(path)
 
     def folder(self, path: str) -> None:
         """A folder if it is empty."""
-        if self.dry:
-            return
         try:
-            os.rmdir(path)
+            if not self.dry:
+                os.rmdir(path)
+            elif not all(path + "/" + name in self.told for name in os.listdir(path)):
+                return
         except OSError:
             return
-        self.reply.data({"removed": path})
+        self.tell(path)
+
+    def above(self, path: str) -> None:
+        """The folder that holds this one, if it is empty: nothing of the user's, so nobody is told."""
+        if not self.dry:
+            try:
+                os.rmdir(os.path.dirname(path))
+            except OSError:
+                pass
 
     def tree(self, path: str) -> None:
         """A file, a link (itself), or a folder with all below it. Follows no link. Raises OSError."""
@@ -166,7 +182,7 @@ class Remover(object):
             return
         if not self.dry:
             self._remove_tree(path)
-        self.reply.data({"removed": path})
+        self.tell(path)
 
     def _remove_tree(self, path: str) -> None:
         """Piece by piece, so that the caller hears from a host that has much to remove."""
@@ -274,14 +290,14 @@ class Clean(object):
         if os.path.islink(path):
             if target and os.readlink(path) == target:
                 self.remover.folder(target)
-                self.remover.folder(os.path.dirname(target))
+                self.remover.above(target)
                 self.remover.file(path)
             else:
                 self.reply.note("warning", "link", "%s is a link that jobmgr did not make; it stays" % path)
         else:
             self.remover.folder(path)
         if os.path.basename(self.host.root) == os.path.basename(layout.RUN_ROOT):
-            self.remover.folder(self.host.root)  # made by remote-init, not chosen by the user
+            self.remover.above(self.host.run_dir)  # made by remote-init, not chosen by the user
 
     def link(self, part: str, target: str) -> None:
         """A link that remote-init has made: what it leads to, and the link."""
@@ -318,11 +334,11 @@ class Clean(object):
         """The folders that remote-init made above a target, once nothing of ours is left in them."""
         base = target[:-len(part) - 1]
         if "/" in part:
-            self.remover.folder(os.path.dirname(target))
+            self.remover.above(target)
         if list_names(base) == [remote_init.LINK_UUID]:
             self.remover.file(base + "/" + remote_init.LINK_UUID)
             self.remover.folder(base)
-            self.remover.folder(os.path.dirname(base))
+            self.remover.above(base)
 
 
 def list_names(folder: str) -> "list[str]":
