@@ -144,9 +144,13 @@ def test_while_the_queue_daemon_is_stopped_states_stay_and_the_doubt_is_shown(
             done = user.done("kill", "adhoc", "k")
             assert done.returncode != 0
             assert "could not be asked" in done.stdout + done.stderr
-            assert user.row("adhoc", "k", "--poll")["state"] == "running"
+            assert user.row("adhoc", "k")["state"] == "running"
             user("run", "hpc", "--name", "late", "--", "true", code=None)
-            assert user.row("adhoc", "late", "--poll")["state"] in ("submit-unknown", "submit-failed")
+            assert user.row("adhoc", "late")["state"] == "submit-unknown"
+        if runner == "slurm":
+            found = {row.get("topic"): row for row in user.records("platforms", "check", "hpc", code=None)}
+            assert found[f"runner {runner}"]["level"] == "error"
+            assert found[f"runner {runner}"]["advice"]
     assert eventually(lambda: not user.row("adhoc", "d", "--poll")["doubt"])
     assert user.row("adhoc", "d")["state"] == "running"
     assert "killed" in user("kill", "adhoc", "k")

@@ -12,8 +12,13 @@ import pytest
 
 from jobmgr.core.platform_report import Finding, Level, PlatformReport
 from jobmgr.transport.private_sshd import PrivateSshd, make_key
+from lab.fixtures import bare_host
+from lab.hosts import Host
+from lab.terminal import at_lab
 from restricted_hosts import install, log, make_plain, restrict, session_at
 from sshd_hosts import MakeSshd
+
+__all__ = ["bare_host"]
 
 
 def check(sshd: PrivateSshd, folder: Path, **settings: str) -> PlatformReport:
@@ -145,6 +150,74 @@ def test_a_transport_that_does_not_get_in_is_replaced_by_one_that_does(
     assert found.level is Level.WARNING
     assert found.advice == "write transport: openssh"
     assert "transport: openssh  # fabric does not get in" in report.stanza
+
+
+FAST = """\
+import runpy, sys, time
+true_time = time.time
+time.time = lambda: true_time() + 900
+del sys.argv[0]
+sys.argv = [word for word in sys.argv if word not in ("-I", "-S")]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_clock_that_goes_wrong_is_told(make_sshd: MakeSshd, tmp_path: Path) -> None:
+    sshd = make_sshd()
+    (tmp_path / "fast.py").write_text(FAST)
+    python = Path(sshd.home, "py")
+    python.write_text(
+        f'#!/bin/sh\ncase "$3" in /*__main__.py) exec {sys.executable} -I {tmp_path}/fast.py "$@";; esac\n'
+        f'exec {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
+    found = finding(check(sshd, tmp_path, python=str(python)), "clock")
+    assert found.level is Level.WARNING
+    assert found.text.endswith("s ahead of this machine")
+    assert found.advice
+
+
+SPOIL = """
+mkdir -p /run/systemd/system /home/ada/jobmgr-run
+mount -t tmpfs -o size=8m,nr_inodes=400,noexec,mode=777 none /home/ada/jobmgr-run
+mount -o remount,hidepid=2 /proc
+mkdir -p /etc/systemd
+echo KillUserProcesses=yes >/etc/systemd/logind.conf
+"""
+MEND = """
+umount /home/ada/jobmgr-run
+mount -o remount,hidepid=0 /proc
+rm -r /run/systemd/system /etc/systemd/logind.conf
+"""
+
+
+@pytest.mark.privileged
+@pytest.mark.xdist_group("bare")
+def test_a_host_in_a_bad_state_is_told_what_is_bad_and_what_to_do(bare_host: Host) -> None:
+    """noexec, no space, no inodes, over quota, processes killed at logout, hidepid, and one session at a time."""
+    config = bare_host.state / "sshd_config"
+    before = config.read_text()
+    quota = 'printf "Disk quotas for user ada:\\n Filesystem blocks\\n /dev/sda1 1000* 900 1000 6days\\n"'
+    with at_lab(bare_host, "background", transport="openssh") as user:
+        user.wrap("quota", quota)
+        bare_host.run(["sh", "-c", SPOIL], user=None)
+        config.write_text(before + "MaxSessions 1\n")
+        bare_host.kill_sshd()
+        bare_host.start_sshd()
+        try:
+            rows = [row for row in user.records("platforms", "check", "hpc", code=1) if row["type"] == "finding"]
+        finally:
+            config.write_text(before)
+            bare_host.kill_sshd()
+            bare_host.start_sshd()
+            bare_host.run(["sh", "-c", MEND], user=None)
+    bad = {row["topic"]: row for row in rows if row["level"] in ("warning", "error")}
+    assert set(bad) >= {"noexec", "space", "inodes", "quota", "logout", "sessions"}, rows
+    assert all(row["advice"] for row in bad.values())
+    assert "enable-linger" in bad["logout"]["advice"]
+    assert "only 1 at a time" in bad["sessions"]["text"]
+    (hidden,) = [row for row in rows if row["topic"] == "hidepid"]
+    assert hidden["text"].startswith("hidepid=")
 
 
 def test_this_machine_needs_no_connection(tmp_path: Path, sshd: PrivateSshd) -> None:
