@@ -229,6 +229,7 @@ class Session:
                     raise UsageError(
                         f"{suite}: --new installs a suite again, so it needs its path, not the name of a run"
                     )
+                _keeps_its_name(resolved.name, name)
                 ctx = self._open(resolved.name)
                 if cycle is not None:
                     runs.add_cycle(ctx, cycle)
@@ -301,7 +302,9 @@ class Session:
         from jobmgr.service import dry_run, runs
 
         resolved = self.resolve(suite) if isinstance(suite, str) else None
+        runs.check_cycle(cycle)
         if resolved is not None and resolved.path is None:
+            _keeps_its_name(resolved.name, name)
             ctx = self._open(resolved.name)
             return [DryRun(*row) for row in dry_run.of_run(ctx, ids, cycle)]
         source = self._load(suite if resolved is None or resolved.path is None else resolved.path)
@@ -541,3 +544,8 @@ class Session:
     @property
     def _config_file(self) -> str | None:
         return None if self._ssh_config is None else str(self._ssh_config)
+
+
+def _keeps_its_name(run: str, wanted: str | None) -> None:
+    if wanted not in (None, run):
+        raise UsageError(f"{run} is a run and keeps its name; --name names what is installed from a path")

@@ -23,7 +23,9 @@ NO_TOKEN = "00000000-0000-0000-0000-000000000000"
 
 
 def of_run(ctx: RunContext, ids: Sequence[str], cycle: str | None) -> list[Row]:
-    """(job, platform, job file) of what a run would submit next."""
+    """(job, platform, job file) of what a run would submit next; a cycle that it has not got would be added."""
+    if cycle is not None and cycle not in ctx.store.cycles():
+        return of_suite(ctx.world, ctx.suite, ctx.name, ids, cycle, ctx.source_root)
     if ids:
         keys = [(c, task) for c, task, _ in selected(ctx, ids)]
     else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobmgr.core.states import FINAL
+from jobmgr.core.states import FINAL, State
 from jobmgr.errors import JobmgrError, NotFoundError, TransportError
 from jobmgr.service import activity
 from jobmgr.service.context import RunContext
@@ -87,6 +87,10 @@ def stream(
         return
     try:
         yield from _remote(ctx, job, name, follow, tail)
+    except NotFoundError as error:
+        if job.state is not State.SUBMIT_FAILED:
+            raise
+        raise NotFoundError(f"{job.id} has no {file_name(name)}, it was not submitted: {job.detail}") from error
     except TransportError:
         path = ctx.job_dir(job.id) / file_name(name)
         if follow or not path.is_file():

@@ -147,7 +147,7 @@ def install_suite(
     Raises RefusedError if a run of that name has another source, or with ``new`` if jobs are active.
     """
     chosen = name or source.suite.name
-    _check_cycle(cycle)
+    check_cycle(cycle)
     if new and exists(world, chosen):
         with_old = open_run(world, chosen)
         clean_run(with_old, local=True, remote=True)
@@ -207,7 +207,7 @@ def _one_of_each(suite: SuiteDef) -> Iterable[TaskDef]:
 
 def add_cycle(ctx: RunContext, cycle: str | None) -> None:
     """Add a cycle, and tasks that the suite has gained, to the run. Raises UsageError for a bad label."""
-    _check_cycle(cycle)
+    check_cycle(cycle)
     known = ctx.store.cycles()
     wanted = [cycle] if cycle is not None else known or [DEFAULT_CYCLE]
     added = sum(ctx.store.add_cycle(one, list(ctx.suite.tasks), ctx.now()) for one in wanted)
@@ -215,7 +215,7 @@ def add_cycle(ctx: RunContext, cycle: str | None) -> None:
         ctx.store.set_meta({M_FINISHED: None})
 
 
-def _check_cycle(cycle: str | None) -> None:
+def check_cycle(cycle: str | None) -> None:
     if cycle is not None and not layout.is_part(cycle):
         raise UsageError(
             f"not a cycle: {cycle!r} (an integer, or a basic-format date-time such as 20261120T0000Z)"

@@ -140,6 +140,14 @@ def test_run_with_parameters_makes_a_job_for_each_value(shell: Shell) -> None:
     assert shell("log", "many", "1/sim_m5") == "5\n"
 
 
+def test_dry_run_of_a_cycle_that_a_run_has_not_got_shows_its_first_jobs(shell: Shell) -> None:
+    path = shell.suite("daily", "graph: a => b\ntasks: {a: {script: ':'}, b: {script: ':'}}\n")
+    shell("play", path, "--cycle", "1")
+    shown = shell.done("submit", "daily", "--cycle", "2", "--dry-run").stderr.decode()
+    assert shown.endswith("\n--- 2/a/01 on localhost\n1 job; nothing was submitted\n")
+    assert shell.done("status", "daily", "2/a").returncode == 4
+
+
 def test_dry_run_shows_the_job_file_and_submits_nothing(shell: Shell) -> None:
     out = shell("run", "wizard", "--suite", "never", "--dry-run", "--", "echo", "it's")
     assert out.startswith("#!")

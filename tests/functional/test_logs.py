@@ -96,3 +96,11 @@ def test_a_link_in_the_way_of_a_log_is_not_followed(user: Shell) -> None:
     user("wait", "talk")
     assert victim.read_text() == "precious\n"
     assert user("log", "talk", "1/t") == "one\ntwo\n"
+
+
+def test_a_job_that_was_not_submitted_has_no_log_and_says_why(user: Shell) -> None:
+    user("play", user.suite("never", "tasks: {a: {script: ':', platform: wizard, directives: {x: y}}}\n"), code=1)
+    done = user.done("log", "never", "1/a")
+    assert done.returncode == 4
+    said = "1/a/01 has no job.out, it was not submitted: directives: the background runner has none (x)"
+    assert said in done.stderr
