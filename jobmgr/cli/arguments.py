@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import Any
 
 from jobmgr.cli import complete
 from jobmgr.core.durations import parse_duration
@@ -29,7 +31,9 @@ def suite(parser: argparse.ArgumentParser, *, optional: bool = False, path: bool
 def ids(parser: argparse.ArgumentParser, default: str, *, needed: bool = False) -> None:
     """ID...: ``default`` says what no ID means."""
     words = ID_HELP + (f" (default: {default})" if default else "")
-    action = parser.add_argument("ids", metavar="ID", nargs="+" if needed else "*", help=words)
+    # With a default of its own argparse does not ask for what may be left out.
+    more: dict[str, Any] = {"nargs": "+"} if needed else {"nargs": "*", "default": []}
+    action = parser.add_argument("ids", metavar="ID", help=words, **more)
     complete.attach(action, complete.ids)
 
 
@@ -37,6 +41,11 @@ def one_id(parser: argparse.ArgumentParser) -> None:
     """ID: exactly one job."""
     action = parser.add_argument("id", metavar="ID", help="CYCLE/TASK, CYCLE/TASK/NN, or TASK")
     complete.attach(action, complete.ids)
+
+
+def choice(parser: argparse.ArgumentParser, name: str, words: Sequence[str], meaning: str) -> None:
+    """One of some words; where it is missing, they are named."""
+    parser.add_argument(name, choices=words, metavar=f"{{{','.join(words)}}}", help=meaning)
 
 
 def platform(parser: argparse.ArgumentParser, words: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from jobmgr.cli import arguments
 from jobmgr.cli.context import Context
 from jobmgr.errors import EXIT_OK
 
@@ -20,7 +21,7 @@ Completed are verbs, options, runs, platforms, files, job IDs and :STATEs.
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
-    parser.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"), help="your shell")
+    arguments.choice(parser, "shell", ("bash", "zsh", "fish", "tcsh"), "your shell")
 
 
 def run(args: argparse.Namespace, context: Context) -> int:

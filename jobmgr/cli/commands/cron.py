@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from jobmgr.cli import crontab
+from jobmgr.cli import arguments, crontab
 from jobmgr.cli.context import Context
 from jobmgr.errors import EXIT_OK
 
@@ -25,7 +25,7 @@ lines of the crontab are never touched.
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
-    parser.add_argument("what", choices=("install", "show", "remove"), help="what to do with the line")
+    arguments.choice(parser, "what", ("install", "show", "remove"), "what to do with the line")
     parser.add_argument(
         "--every",
         metavar="MINUTES",

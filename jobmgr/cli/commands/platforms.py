@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from jobmgr.cli import complete
+from jobmgr.cli import arguments, complete
 from jobmgr.cli.context import Context
 from jobmgr.errors import EXIT_OK, PlatformError, UsageError
 from jobmgr.views import platform_check, table, text
@@ -29,10 +29,11 @@ NAMELESS, KEY_LINE = "list", "authorized-key"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
-    parser.add_argument(
+    arguments.choice(
+        parser,
         "what",
-        choices=(NAMELESS, "show", "check", KEY_LINE),
-        help="all names; one platform's settings; whether it works; a restricted key",
+        (NAMELESS, "show", "check", KEY_LINE),
+        "all names; one platform's settings; whether it works; a restricted key",
     )
     name = parser.add_argument("name", metavar="NAME", nargs="?", help="the platform")
     complete.attach(name, complete.platforms)
