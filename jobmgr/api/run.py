@@ -215,7 +215,10 @@ class Run:
         return self.rows(ids)
 
     def as_completed(self, timeout: float | None = None) -> Iterator[Job]:
-        """Each job as its task comes to its end, while the loop is turned. Raises WaitTimeout."""
+        """Each job as its task comes to its end, while the loop is turned.
+
+        Raises WaitTimeout, and RefusedError if nothing goes on until somebody acts.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         told: set[tuple[str, str]] = set()
         while True:
@@ -243,8 +246,9 @@ class Run:
             with self._loop_lock("as_completed", 0.0):
                 turned = loop.watch_to_the_end(self._ctx, more, left)
                 if not turned.finished and not more():
+                    why = "; ".join([*turned.totals.refused.values(), *turned.totals.person.values()])
                     raise RefusedError(
-                        f"{self.name}: nothing goes on by itself; the run or its tasks are held"
+                        f"{self.name}: nothing goes on by itself: {why or 'the run or its tasks are held'}"
                     )
         except Busy:
             loop.follow_others(

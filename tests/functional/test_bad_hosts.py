@@ -10,6 +10,8 @@ import pytest
 
 from bad_hosts import add_host, add_platform, hosts_like, refusing_port, silent_port
 from interpreters import find
+from jobmgr import Session
+from jobmgr.errors import RefusedError
 from needs import need
 from shells import Shell, eventually
 
@@ -116,6 +118,11 @@ def test_a_host_that_refuses_goes_on_being_told_as_such(me: Shell) -> None:
     assert "login" not in done.stderr
     assert "until you act: jobmgr play away" in me("why", "away", "1/a")
     me("play", "away", code=7)
+    with (
+        Session(me.home / "platforms.yaml", me.run_root, ssh_config=me.home / "ssh_config") as session,
+        pytest.raises(RefusedError, match=r"nothing goes on by itself: inuse: .*away is there already"),
+    ):
+        next(session.open("away").as_completed(timeout=50))
     precious.unlink()
     me("play", "away")
 
