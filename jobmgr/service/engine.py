@@ -23,7 +23,7 @@ from jobmgr.core.schedule import Full, after_send
 from jobmgr.core.states import ACTIVE, State
 from jobmgr.errors import JobmgrError, RefusedError, TransportError
 from jobmgr.platforms.model import Platform
-from jobmgr.service import activity, poll, retrieve, submit
+from jobmgr.service import activity, kill, poll, retrieve, submit
 from jobmgr.service.context import M_FULL, RunContext
 from jobmgr.service.reach import blocked, needs_person, note_trouble
 from jobmgr.service.report import planned
@@ -43,8 +43,12 @@ WATCHES = 3
 """Long polls per host at a time; jobs that are new there get one of their own, until there are so many."""
 RETRIEVE_PAUSE = 1.0
 """Seconds between two rsyncs from a host on which jobs still end, so that they come home many at a time."""
+KILLS_EVERY = 10.0
+"""Seconds between looks for kills of which their hosts have not heard."""
 LEAVE = 20.0
 """Seconds that workers get to come to an end when something has gone wrong; each would come to its own, in minutes."""
+LEAVE_AT_ONCE = 3.0
+"""The same, when a person waits who has typed Ctrl-C."""
 
 _WATCHABLE = (State.SUBMITTED, State.RUNNING)
 
@@ -129,6 +133,7 @@ class Engine:
         self._seen_version = -1
         self._waits: dict[tuple[str, str], float] = {}
         self._no_room: dict[str, tuple[int, float]] = {}
+        self._kills_due = 0.0
         self._closed = False
 
     def __enter__(self) -> Engine:
@@ -139,7 +144,7 @@ class Engine:
             self.close()
         else:
             with contextlib.suppress(Exception):  # the first one tells what is wrong
-                self.close(LEAVE)
+                self.close(LEAVE if isinstance(error, Exception) else LEAVE_AT_ONCE)
 
     def close(self, limit: float | None = None) -> None:
         """End the long polls and wait for the workers, up to ``limit`` seconds. What they still bring is stored.
@@ -480,6 +485,31 @@ class Engine:
 
             self._start(("resend", *place), work, finish)
 
+    # --- kills -------------------------------------------------------------------------------------
+
+    def kill_again(self) -> None:
+        """Send kills again of which the hosts have not heard."""
+        now = self.ctx.now()
+        if now < self._kills_due:
+            return
+        self._kills_due = now + KILLS_EVERY
+        for place, jobs in kill.unheard(self.ctx, now).items():
+            if blocked(self.ctx.store.host(*place), now):
+                continue
+            platform = self.ctx.world.platform(place[0])
+
+            def work(
+                platform: Platform = platform, host: str = place[1], jobs: list[Job] = jobs
+            ) -> kill.Killed:
+                return kill.kill_at(self.ctx, platform, host, jobs)
+
+            def finish(killed: kill.Killed) -> None:
+                self.totals.changed += sum(result.job.state is State.KILLED for result in killed.results)
+                if killed.error is not None:
+                    self.totals.trouble(killed.host, killed.error)
+
+            self._start(("kill", *place), work, finish)
+
     # --- what follows --------------------------------------------------------------------------------
 
     def follow(self) -> None:
@@ -584,6 +614,7 @@ class Engine:
 
     def advance(self) -> None:
         """Everything that follows from what is known by now, started."""
+        self.kill_again()
         self.follow()
         self.refresh()
         self.submit_ready()

@@ -11,7 +11,7 @@ from jobmgr.errors import JobmgrError
 from jobmgr.service import loop, retrieve
 from jobmgr.service.context import RunContext
 from jobmgr.service.reach import needs_person
-from jobmgr.service.workers import in_parallel
+from jobmgr.service.workers import each
 from jobmgr.store import records
 from jobmgr.store.records import Job, Retrieval
 
@@ -44,10 +44,10 @@ def fetch(ctx: RunContext, jobs: Sequence[Job], to: Path | None) -> Fetched:
     by_place: dict[tuple[str, str], list[Job]] = {}
     for job in ctx.store.jobs_where(numbers=[job.number for job in jobs]):
         by_place.setdefault((job.platform, job.host), []).append(job)
-    results = in_parallel(lambda item: _from_host(ctx, *item), by_place.items())
-    for (_, host), result in zip(by_place, results, strict=True):
+    results = each(lambda item: _from_host(ctx, item[0], item[1]), list(by_place.items()))
+    for place, result in zip(by_place, results, strict=True):
         if isinstance(result, JobmgrError):
-            fetched.trouble(host, result)
+            fetched.trouble(place[1], result)
         else:
             fetched.outcome += result
     if to is not None:

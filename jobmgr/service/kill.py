@@ -1,11 +1,13 @@
 """Kill: one ``jobs-kill`` per host, the intent stored before any host is asked.
 
 A kill that gets no answer is not forgotten: the intent stays beside the job, the next look settles it (a
-token that the host has not seen is revoked), and until then the job is in doubt, not killed.
+token that the host has not seen is revoked), and until then the job is in doubt, not killed. If that look finds the
+job alive, and no kill mark beside it, the request is sent again.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +18,18 @@ from jobmgr.platforms.model import Platform
 from jobmgr.service import poll
 from jobmgr.service.context import RunContext
 from jobmgr.service.verdicts import store_changes
-from jobmgr.service.workers import in_parallel
+from jobmgr.service.workers import each
 from jobmgr.store.records import Change, Job
 from jobmgr_remote import wire
 
 GRACE = 10.0
 """Seconds between TERM and KILL."""
 
+AGAIN = 60.0
+"""Seconds after which a kill may be sent again: until then the first one may be under way."""
+
 NO_ANSWER = "no-answer"
-"""The result for a job whose host did not answer; the kill is followed up by polls."""
+"""The result for a job whose host did not answer; the kill is followed up by the loop's turns."""
 
 
 REFUSED = "refused"
@@ -62,8 +67,10 @@ def kill_jobs(
         by_place.setdefault((job.platform, job.host), []).append(job)
     if not by_place:
         return []
-    places = [(ctx.world.platform(name), host, group) for (name, host), group in by_place.items()]
-    return in_parallel(lambda place: _kill_at(ctx, *place, grace), places)
+    return each(
+        lambda item: kill_at(ctx, ctx.world.platform(item[0][0]), item[0][1], item[1], grace),
+        list(by_place.items()),
+    )
 
 
 def drop_queued(ctx: RunContext, jobs: Sequence[Job]) -> list[Result]:
@@ -81,7 +88,22 @@ def drop_queued(ctx: RunContext, jobs: Sequence[Job]) -> list[Result]:
     return [Result(change.new, wire.K_KILLED, "it had not been submitted") for change in made]
 
 
-def _kill_at(ctx: RunContext, platform: Platform, host: str, jobs: list[Job], grace: float) -> Killed:
+def unheard(ctx: RunContext, now: float) -> dict[tuple[str, str], list[Job]]:
+    """(platform, host) -> jobs that were to be killed, a while ago, and whose host does not know of it."""
+    found: dict[tuple[str, str], list[Job]] = {}
+    for job in ctx.store.to_kill_again(now - AGAIN):
+        look = ctx.store.last_look(job.number)
+        if look is None or look[0] < (job.kill_intended or 0.0):
+            continue  # it has not been looked at since
+        if wire.decode_evidence(json.loads(look[1])).killed is not True:
+            found.setdefault((job.platform, job.host), []).append(job)
+    return found
+
+
+def kill_at(
+    ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job], grace: float = GRACE
+) -> Killed:
+    """One ``jobs-kill``; what the host says is stored. Never raises for the host."""
     answers: dict[str, wire.Killed] = {}
     answer = poll.Answer()
 
@@ -125,4 +147,4 @@ def _result(job: Job, answer: wire.Killed | None, error: JobmgrError | None) -> 
     if isinstance(error, RefusedError):
         return Result(job, REFUSED, str(error))
     text = str(error).splitlines()[0] if error is not None else "the host did not answer about this job"
-    return Result(job, NO_ANSWER, f"{text}; the kill is remembered and followed up by polls")
+    return Result(job, NO_ANSWER, f"{text}; the kill is remembered and followed up by ticks")

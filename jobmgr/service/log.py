@@ -16,11 +16,14 @@ from jobmgr.core.states import FINAL, State
 from jobmgr.errors import JobmgrError, NotFoundError, TransportError
 from jobmgr.service import activity
 from jobmgr.service.context import RunContext
+from jobmgr.service.workers import take
 from jobmgr.store import records
 from jobmgr.store.records import Job
 from jobmgr.transport.base import Hold
 from jobmgr_remote import layout, wire
 
+LEAVE = 2.0
+"""Seconds that a host gets to end a follow when nobody reads it any more."""
 SHORT = {
     "out": layout.OUT_FILE,
     "err": layout.ERR_FILE,
@@ -169,14 +172,15 @@ def _remote(ctx: RunContext, job: Job, name: str, follow: bool, tail: int | None
     thread = threading.Thread(target=work, name="jobmgr-log", daemon=True)
     thread.start()
     try:
-        while (item := chunks.get()) is not None:
+        while (item := take(chunks)) is not None:
             if isinstance(item, BaseException):
                 raise item
             yield item
     finally:
         hold.release()
-        thread.join()
-        hold.close()
+        thread.join(LEAVE)
+        if not thread.is_alive():  # else the host is silent, and nobody who stops looking waits for it
+            hold.close()
 
 
 def files(ctx: RunContext, job: Job) -> list[LogFile]:

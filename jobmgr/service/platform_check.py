@@ -26,7 +26,7 @@ from jobmgr.platforms.model import Platform
 from jobmgr.service.context import World
 from jobmgr.service.hosts import Hosts
 from jobmgr.service.reach import needs_person
-from jobmgr.service.workers import in_parallel
+from jobmgr.service.workers import each
 from jobmgr.transport import make_transport, rsync
 from jobmgr.transport.base import Hold, Transport
 from jobmgr.transport.choose import choose
@@ -49,7 +49,7 @@ _PAIRS = ("symlinks", "environment", "directives")
 
 def check_platform(world: World, platform: Platform) -> PlatformReport:
     """Look at all hosts at the same time and judge. Never raises for a host."""
-    looks = in_parallel(lambda host: _Look(world, platform, host).look(), platform.hosts)
+    looks = each(lambda host: _Look(world, platform, host).look(), platform.hosts)
     return report(settings_of(platform), looks)
 
 
@@ -71,7 +71,7 @@ def settings_of(platform: Platform) -> Settings:
 def _chosen(platform: Platform) -> dict[str, Any]:
     """The keys that somebody wrote, as they would be written."""
     found: dict[str, Any] = {}
-    for key in (each.name for each in fields(Platform)):
+    for key in (one.name for one in fields(Platform)):
         if not platform.chosen(key) or key in ("hosts", "name", "origins", "resources"):
             continue
         value = getattr(platform, key)

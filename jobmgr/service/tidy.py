@@ -13,7 +13,7 @@ from jobmgr.core.states import ACTIVE
 from jobmgr.errors import JobmgrError, RefusedError
 from jobmgr.service.context import RunContext
 from jobmgr.service.reach import note_contact, note_trouble
-from jobmgr.service.workers import in_parallel
+from jobmgr.service.workers import each
 from jobmgr.store.records import Host
 from jobmgr_remote import wire
 
@@ -42,7 +42,7 @@ def refuse_while_active(ctx: RunContext) -> None:
 def tidy_hosts(ctx: RunContext, *, clean: bool = False, dry_run: bool = False) -> list[Tidied]:
     """Call ``remote-tidy`` on every host that this run has been to, in parallel. Never raises for a host."""
     hosts = [record for record in ctx.store.hosts() if record.initialised_epoch]
-    return in_parallel(lambda record: _tidy(ctx, record, clean, dry_run), hosts)
+    return each(lambda record: _tidy(ctx, record, clean, dry_run), hosts)
 
 
 def _tidy(ctx: RunContext, record: Host, clean: bool, dry_run: bool) -> Tidied:

@@ -6,14 +6,14 @@ command that somebody has interrupted would stay until the last host has answere
 
 from __future__ import annotations
 
-import functools
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
-MOST = 64
-"""Threads at a time, where each waits for a host."""
+HEARING = 0.5
+"""Seconds after which a thread that waits without end looks up."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,31 +46,34 @@ class Workers:
             self._work.put(None)
 
 
-def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """``[work(item) for item in items]``, up to 64 at a time.
+def take(inbox: queue.SimpleQueue[Result]) -> Result:
+    """``inbox.get()`` that no interrupt escapes: one that comes just before the wait begins would wake nobody."""
+    while True:
+        try:
+            return inbox.get(timeout=HEARING)
+        except queue.Empty:
+            continue
 
-    Raises, when all have ended, what the first of them has raised. An interrupt is raised at once, and leaves the
-    work to itself.
+
+def each(work: Callable[[Item], Result], items: Sequence[Item], limit: int = 64) -> list[Result]:
+    """What ``work`` makes of each item, in their order; up to ``limit`` of them are worked on at once.
+
+    Raises what it raised for one of them, once all are through. An interrupt waits for nothing.
     """
-    todo = list(items)
-    came: queue.SimpleQueue[tuple[int, Result | None, BaseException | None]] = queue.SimpleQueue()
-    workers = Workers(min(MOST, len(todo)))
+    done: queue.SimpleQueue[tuple[int, Any, BaseException | None]] = queue.SimpleQueue()
 
     def run(index: int, item: Item) -> None:
         try:
-            came.put((index, work(item), None))
-        except BaseException as error:  # handed to the thread that waits
-            came.put((index, None, error))
+            done.put((index, work(item), None))
+        except BaseException as error:  # raised by the thread that waits
+            done.put((index, None, error))
 
-    for index, item in enumerate(todo):
-        workers.submit(functools.partial(run, index, item))
+    workers = Workers(limit)
+    for index, item in enumerate(items):
+        workers.submit(partial(run, index, item))
     workers.close()
-    results: list[Any] = [None] * len(todo)
-    errors: list[tuple[int, BaseException]] = []
-    for _ in todo:
-        index, results[index], error = came.get()
+    found = sorted((take(done) for _ in items), key=lambda entry: entry[0])
+    for _, _, error in found:
         if error is not None:
-            errors.append((index, error))
-    if errors:
-        raise min(errors, key=lambda pair: pair[0])[1]
-    return results
+            raise error
+    return [value for _, value, _ in found]

@@ -279,6 +279,14 @@ class Jobs(Runs):
             ).fetchall()
         return [_job(row) for row in rows]
 
+    def to_kill_again(self, before: float) -> list[Job]:
+        """Jobs that were to be killed by ``before``, and whose host had not heard of it when it was last asked."""
+        with self.reading() as db:
+            rows = db.execute(
+                f"{_SELECT} WHERE kill_intended <= ? AND state IN ('submitted', 'running') ORDER BY id", (before,)
+            ).fetchall()
+        return [_job(row) for row in rows]
+
     def to_follow(self) -> list[Job]:
         """Jobs with a final state whose consequences (graph, retry) were not drawn yet."""
         with self.reading() as db:  # word for word as the index jobs_follow has it

@@ -53,6 +53,7 @@ CUT_AFTER_MS = round(1000 * PATIENCE)
 """Unanswered bytes for this long end the connection (TCP_USER_TIMEOUT), like ServerAlive 15 x 3."""
 PROBE_TIMEOUT = 5.0
 SESSION_PATIENCE = 60.0
+CLOSE_PATIENCE = 0.5
 
 # Without a handler of its own, logging prints paramiko's warnings to stderr.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -74,6 +75,7 @@ class FabricSSH:
         self._gate = SessionGate()
         self._connection: _Connection | None = None
         self._suspect = False
+        self._closed = False
 
     # connection ---------------------------------------------------------------------------------
 
@@ -89,8 +91,12 @@ class FabricSSH:
             self._drop()
             settings = self._settings or read_settings(self.host, self._options)
             self._settings = None  # a later connection asks again: the configuration may have changed
+            self._closed = False
             self._connection = _open(settings, self._options)
             self._suspect = False
+            if self._closed:  # meanwhile
+                self._drop()
+                raise ConnectError(f"{self.host}: not needed any more")
             return self._connection
 
     def _drop(self) -> None:
@@ -99,8 +105,13 @@ class FabricSSH:
             self._connection = None
 
     def close(self) -> None:
-        with self._lock:
-            self._drop()
+        """A thread that is about to connect is not waited for; it drops its connection itself."""
+        self._closed = True
+        if self._lock.acquire(timeout=CLOSE_PATIENCE):
+            try:
+                self._drop()
+            finally:
+                self._lock.release()
 
     # commands -----------------------------------------------------------------------------------
 

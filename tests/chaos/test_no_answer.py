@@ -145,3 +145,22 @@ def test_a_run_directory_that_is_deleted_under_its_jobs_is_told_and_spares_other
     gate.touch()
     made.held_to_be_right(other)
 
+
+
+@pytest.mark.parametrize("fault", [Fault(wire.JOBS_KILL, refused=True), Fault(wire.JOBS_KILL, request_lines=0),
+                                   Fault(wire.JOBS_KILL, reply_lines=0)],
+                         ids=["not connected", "request lost", "reply lost"])  # fmt: skip
+def test_a_kill_that_got_no_answer_is_made_good_by_ticks(made: World, session: Session, fault: Fault) -> None:
+    run, gate = waiting(made, session)
+    made.arm(fault)
+    (result,) = run.kill(["1/t0"])
+    assert result.result == "no-answer"
+    assert "followed up" in result.text
+    for _ in range(4):
+        made.offset += STRIDE
+        run.tick()
+    assert states(run) == {"1/t0/01": "killed", "1/t1/01": "running"}
+    assert run.why("1/t0").lines
+    gate.touch()
+    made.settle(run)
+    assert states(run) == {"1/t0/01": "killed", "1/t1/01": "succeeded"}

@@ -8,13 +8,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from jobmgr import Session
-from shells import Shell, at_work, eventually, processes_in
+from shells import Shell, at_work, eventually, interrupt, processes_in
 
 CHAIN = """\
 graph: a & b => c
@@ -225,6 +226,39 @@ def test_a_host_that_hangs_changes_no_state(user: Shell) -> None:
     user.host.thaw()
     user("poll", "hung")
     assert "in doubt" not in user("why", "hung", "1/sleep")
+
+
+@pytest.mark.parametrize("transport", ["fabric", "openssh"])
+def test_ctrl_c_waits_for_no_host_that_hangs_and_the_next_command_goes_on(transport: str) -> None:
+    with at_work(transport=transport, polling_interval="1s", queued_polling_interval="1s") as user:
+        user.suite("hung", "tasks: {a: {platform: wizard, script: 'echo begun; sleep 600'}}\n")
+        user("submit", "./hung")
+        for words in (["play", "hung"], ["log", "hung", "1/a", "-f"], ["kill", "hung"]):
+            user.forget_calls()
+            if words[0] == "kill":
+                user.host.freeze()
+            with user.started(*words) as process:
+                if words[0] == "kill":
+                    eventually(lambda: kill_is_intended(user, "hung"))
+                else:
+                    eventually(user.calls)
+                    user.host.freeze()
+                began = time.monotonic()
+                interrupt(process)
+                out = process.communicate(timeout=100)[0].decode()
+            assert process.returncode == 130, out
+            assert "Traceback" not in out
+            # Otherwise it would be 20 to 60 seconds.
+            assert time.monotonic() - began < 15, (words, out)
+            user.host.thaw()
+            user("poll", "hung")
+            assert user.states("hung") == {"1/a/01": "running"}
+        assert "1/a/01  killed" in user("kill", "hung")
+
+
+def kill_is_intended(user: Shell, run: str) -> bool:
+    with contextlib.closing(sqlite3.connect(user.run_root / run / ".service/suite.db")) as store:
+        return store.execute("SELECT count(*) FROM jobs WHERE kill_intended IS NOT NULL").fetchone() != (0,)
 
 
 # --- several at once --------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +12,7 @@ import pytest
 from jobmgr.service import engine as engine_module
 from jobmgr.service.context import RunContext
 from jobmgr.service.engine import Engine
-from jobmgr.service.workers import Workers, in_parallel
+from jobmgr.service.workers import Workers
 
 
 @pytest.fixture
@@ -145,46 +143,3 @@ def test_threads_are_used_again() -> None:
             time.sleep(0.001)
     assert len(names) == 1
     workers.close()
-
-
-def test_in_parallel_keeps_the_order_and_does_all_at_once() -> None:
-    together = threading.Barrier(64)
-
-    def work(number: int) -> int:
-        together.wait(20)
-        return 2 * number
-
-    assert in_parallel(work, range(128)) == [2 * number for number in range(128)]
-    assert in_parallel(work, []) == []
-
-
-def test_in_parallel_does_all_before_it_raises_the_first_error() -> None:
-    done: list[int] = []
-
-    def work(number: int) -> None:
-        if number in (1, 3):
-            raise OSError(f"number {number}")
-        time.sleep(0.05)
-        done.append(number)
-
-    with pytest.raises(OSError, match="number 1"):
-        in_parallel(work, range(5))
-    assert sorted(done) == [0, 2, 4]
-
-
-def test_an_interrupt_does_not_wait_for_work_in_parallel() -> None:
-    gate = threading.Event()
-
-    def work(_: int) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        gate.wait(60)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    began = time.monotonic()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            in_parallel(work, [1])
-        assert time.monotonic() - began < 30
-    finally:
-        signal.signal(signal.SIGINT, before)
-        gate.set()
