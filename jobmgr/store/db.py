@@ -106,16 +106,26 @@ def explain(path: str, text: str) -> str:
         return f"{path}: the store cannot be written ({text}); check the owner and permissions of its folder"
     if "is locked" in text:
         return f"{path}: another process has kept the store locked for {BUSY_TIMEOUT:.0f} s; try again"
+    if "disk is full" in text or ("disk I/O error" in text and _is_full(os.path.dirname(path))):
+        return f"{path}: no space left for the store; make room and repeat the command"
     if "locking protocol" in text or "disk I/O error" in text:
         return f"{path}: {text}; {_NO_LOCKS}"
-    if "disk is full" in text:
-        return f"{path}: no space left for the store; make room and repeat the command"
     return f"{path}: the store cannot be used: {text}"
 
 
+def _is_full(folder: str) -> bool:
+    """Whether there is no room even for the index that SQLite makes beside a store that is merely read."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < ROOM
+
+
+ROOM = 1 << 16
 _NO_LOCKS = (
-    "if its file system has no locks, put the run root on one that has (--run-root DIR or JOBMGR_RUN_ROOT), "
-    "or have it mounted with locking"
+    "if a quota is exceeded, make room; if its file system has no locks, put the run root on one that has "
+    "(--run-root DIR or JOBMGR_RUN_ROOT), or have it mounted with locking"
 )
 
 

@@ -360,6 +360,17 @@ def test_errors_say_what_to_do(path: Path, text: str, words: str) -> None:
     assert words in db.explain(str(path), text)
 
 
+def test_a_store_that_is_only_read_on_a_full_disk_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite calls that an I/O error: it has no room for the index beside the store."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert "make room and repeat" not in db.explain(str(path), "disk I/O error")
+    assert "--run-root" in db.explain(str(path), "disk I/O error")
+    real = os.statvfs(path.parent)
+    full = real[:4] + (0,) + real[5:]
+    monkeypatch.setattr(db.os, "statvfs", lambda _: os.statvfs_result(full))
+    assert "no space left for the store; make room" in db.explain(str(path), "disk I/O error")
+
+
 MOUNTS = """\
 /dev/sda1 / ext4 rw 0 0
 filer:/home /home nfs4 rw 0 0
