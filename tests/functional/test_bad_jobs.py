@@ -69,6 +69,43 @@ def test_no_value_of_the_environment_is_run(me: Shell) -> None:
     assert not list(Path(me.host.home).rglob("owned"))
 
 
+def command_lines_with(word: str) -> list[str]:
+    """The command lines of this machine's processes that hold a word."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = path.read_bytes()
+            if word.encode() in line:
+                found.append(line.replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+def test_a_secret_is_in_no_argument_log_or_record(ssh_user: Shell) -> None:
+    me, secret = ssh_user, "hush-" + os.urandom(8).hex()
+    script = 'test -n "$PASSWORD"; echo "${#PASSWORD}"; jobmgr-message ready; sleep 1'
+    task = {"script": script, "platform": "wizard", "environment": {"PASSWORD": secret}}
+    suite = me.suite("secret", json.dumps({"tasks": {"a": task}}))
+    seen = set()
+    with me.started("play", suite) as process:
+        while process.poll() is None:
+            seen.update(command_lines_with(secret))
+        assert process.stdout is not None
+        said = process.stdout.read().decode()
+    assert process.returncode == 0, said
+    assert me("log", "secret", "1/a") == f"{len(secret)}\n"
+    assert not seen
+    assert secret not in said + me("why", "secret", "1/a") + me("status", "secret")
+    holders = set()
+    for path in me.folder.rglob("*"):
+        if path.is_file() and not path.is_symlink() and secret.encode() in path.read_bytes():
+            holders.add(path.name)
+            if path != me.home / "secret/suite.yaml":  # the user's own file
+                assert path.stat().st_mode & 0o077 == 0, path
+    # What runs it or was written by the user; no job.status, no log, nothing of the call.
+    assert holders <= {"job", "suite.yaml", "suite.db", "suite.db-wal"}
+    assert "job" in holders
+
+
 def test_no_message_forges_a_record(me: Shell) -> None:
     play(me, "messages", {"tasks": {"a": {"script": MESSAGES, "platform": "wizard"}}}, code=1)
     why = me("why", "messages", "1/a")
