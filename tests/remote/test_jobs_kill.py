@@ -97,6 +97,51 @@ def test_no_way_out_of_a_job_gets_away(new_host: Host, way: str) -> None:
     assert new_host.exit_of(bystander) == ""
 
 
+@pytest.mark.parametrize(
+    "script",
+    ["{sleep} & sleep 0.3; kill -STOP 0", "kill -STOP $$ $BASHPID", "exec {sleep}", "(exec -a other {sleep})"],
+    ids=["stops its group", "stops itself and its wrapper", "becomes a program", "under another name"],
+)
+def test_what_a_job_does_with_itself_does_not_save_it(new_host: Host, script: str) -> None:
+    number = f"{3500 + os.getpid()}.5"
+    item = new_host.job(script.format(sleep=f"sleep {number}"))
+    new_host.submit(item)
+    new_host.wait_started(item)
+    facts = new_host.facts(item)
+    if "sleep" in script:
+        await_that(lambda: marked(number))
+    (killed,) = new_host.kill(item, grace=0.3)
+    assert (killed.result, killed.text) == (wire.K_KILLED, "")
+    assert marked(number) == set()
+    assert not proc.is_alive(int(facts[status.PID]), facts[status.START_IDENTITY])
+
+
+@pytest.mark.skipif(not shutil.which("ssh-agent"), reason="ssh-agent is not installed")
+def test_an_ssh_agent_that_a_job_has_started_goes_with_it(new_host: Host) -> None:
+    socket = f"/tmp/jm-agent-{os.getpid()}"
+    item = new_host.job(f'eval "$(ssh-agent -s -a {socket})"; sleep 1000')
+    new_host.submit(item)
+    await_that(lambda: marked(socket))
+    (killed,) = new_host.kill(item, grace=0.5)
+    assert killed.result == wire.K_KILLED
+    assert marked(socket) == set()
+    Path(socket).unlink(missing_ok=True)
+
+
+def test_a_kill_that_races_with_the_natural_end_leaves_one_true_record(new_host: Host) -> None:
+    items = [new_host.job(f"sleep 0.{n:02}", task=f"t{n}") for n in range(0, 60, 5)]
+    new_host.submit(*items, max_active=12)
+    new_host.wait_started(*items[6:])
+    for item, killed in zip(items, new_host.kill(*items, grace=0.3), strict=True):
+        exit_record = new_host.exit_of(item)
+        assert killed.result in (wire.K_KILLED, wire.K_FINISHED), killed
+        assert exit_record in ("SUCCEEDED", "SIGNAL/TERM", "SIGNAL/KILL", ""), exit_record
+        assert (killed.result == wire.K_KILLED) == (exit_record != "SUCCEEDED"), (killed, exit_record)
+        facts = new_host.facts(item)
+        if status.PID in facts:
+            assert not proc.is_alive(int(facts[status.PID]), facts[status.START_IDENTITY])
+
+
 def test_a_killed_job_says_by_which_signal(host: Host) -> None:
     item = host.job("sleep 1000", list_files=True)
     host.submit(item)

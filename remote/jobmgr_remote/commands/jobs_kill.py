@@ -28,13 +28,14 @@ class Kill(object):
         self.ended = False
         self.troubles = []  # type: list[str]
 
-    def result(self) -> "tuple[str, str]":
-        """(one of wire.K_*, text)"""
+    def result(self, after: wire.Evidence) -> "tuple[str, str]":
+        """(one of wire.K_*, text). Who came to a good end while the kill was under way has not been killed."""
         if self.troubles:
             return wire.K_COULD_NOT, "; ".join(self.troubles)
         if self.unknown:
             return wire.K_NOT_FOUND, "this host has never met the job; it cannot start here any more"
-        if self.finished and not self.ended:
+        succeeded = after.file.facts.get(status.EXIT, "").startswith(status.SUCCEEDED)
+        if succeeded or (self.finished and not self.ended):
             return wire.K_FINISHED, ""
         return wire.K_KILLED, "it had not started" if self.revoked else ""
 
@@ -56,7 +57,7 @@ def run(request: wire.Request, reply: object, host: object) -> None:
     looker.forget()
     after = looker.look([kill.item for kill in kills], reply.progress)
     for kill, one in zip(kills, after):
-        result, text = kill.result()
+        result, text = kill.result(one)
         one = jobs_poll.with_files(kill.item, one, host)
         reply.job(wire.Killed(one.job, one.token, result, text, one))
 
