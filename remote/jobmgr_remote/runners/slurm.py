@@ -32,6 +32,7 @@ at home. So it does where the whole queue is full (``MaxJobCount``): sbatch, whi
 minutes, is ended when it says so. States that Slurm may still change (``PENDING``, ``REQUEUE_HOLD``, ...) count
 as waiting, ``COMPLETING`` and ``SUSPENDED`` as active. Once Slurm has forgotten a job (MinJobAge, 5 minutes by default)
 only accounting can tell why it ended.
+``TIMEOUT``, ``NODE_FAIL``, ``PREEMPTED``, ``OUT_OF_MEMORY``, ``CANCELLED`` are shown as the reason of a failed job.
 """
 
 import re
