@@ -238,16 +238,17 @@ def _has_control(text: str) -> bool:
 def install_support(run_dir: str) -> str:
     """Have the wrapper and jobmgr-message in the run directory; return the wrapper's path relative to it.
 
-    The wrapper reads each script through a file of its name beside it. Costs a few comparisons when they are
+    The wrapper reads each script through a file of its name beside it. Costs two comparisons when they are
     there. Raises OSError if they cannot be written.
     """
     wrapper = _source(WRAPPER)
     message = _source(MESSAGE + ".sh")
     path = "%s/wrapper-%08x%08x.sh" % (layout.LIB, zlib.crc32(wrapper), zlib.adler32(wrapper))
+    if not os.path.exists(run_dir + "/" + path):  # it comes last: where it is, the others are
+        for name, key in _SCRIPTS:
+            if key != "script_file":
+                _have("%s/%s/%s" % (run_dir, layout.LIB, key), b'eval "$jobmgr_%s"\n' % name.encode(), 0o600)
     _have(run_dir + "/" + path, wrapper, 0o600)
-    for name, key in _SCRIPTS:
-        if key != "script_file":
-            _have("%s/%s/%s" % (run_dir, layout.LIB, key), b'eval "$jobmgr_%s"\n' % name.encode(), 0o600)
     _have(run_dir + "/" + SERVICE_BIN + "/" + MESSAGE, message, 0o700)
     return path
 
