@@ -31,6 +31,8 @@ PUSHED_MODE = "--chmod=Du=rwx,Fu+rw,go="
 LISTED = ("--from0", "--files-from=-", "--ignore-missing-args")
 PARTIAL = (23, 24)
 """rsync(1): some files could not be transferred (23), or vanished meanwhile (24)."""
+INTERRUPTED = 20
+"""rsync's exit code after SIGINT, SIGTERM or SIGHUP, as Ctrl-C sends it to all that runs on a terminal."""
 IDLE_TIMEOUT = 120.0
 END = 600
 BEGINS = wire.RSYNC_BEGINS
@@ -296,6 +298,8 @@ def _run(host: str, argv: list[str], stdin: bytes) -> tuple[int, str]:
 def _error(host: str, argv: list[str], code: int, stderr: str) -> RsyncError:
     if code == 127 or re.search(r"rsync: (command )?not found|Unknown command.*rsync|exec: rsync", stderr):
         return RsyncError(f"{host}: no rsync on the host: have it installed there (rsync exit {code})")
+    if code == INTERRUPTED:
+        return RsyncError(f"{host}: rsync was interrupted; the next time it goes on with what is missing")
     said = "; ".join(line.strip() for line in stderr.splitlines() if line.strip())[-END:]
     return RsyncError(f"{host}: rsync failed with exit {code}: {said or 'no message'}", ("rsync", *argv))
 

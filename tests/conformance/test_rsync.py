@@ -198,6 +198,20 @@ def test_a_directory_that_is_not_there_is_an_error_with_code_and_words(
         rsync.pull(transport, str(tmp_path / "absent"), str(here), ["a"])
 
 
+def test_an_rsync_that_is_interrupted_says_so(
+    transport: Transport, there: Path, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ctrl-C ends it, which goes to all processes of the terminal."""
+    program = tmp_path / "bin" / "rsync"
+    program.parent.mkdir()
+    said = "rsync error: received SIGINT, SIGTERM, or SIGHUP (code 20) at rsync.c(713) [Receiver=3.2.7]"
+    program.write_text(f"#!/bin/sh\ncat >/dev/null\necho '{said}' >&2\nexit 20\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    with pytest.raises(RsyncError, match=r"rsync was interrupted; the next time"):
+        rsync.pull(transport, str(there), str(here), ["a"])
+
+
 # what differs by transport ------------------------------------------------------------------------------
 
 
