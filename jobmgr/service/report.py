@@ -360,6 +360,8 @@ def _history_lines(ctx: RunContext, job: Job) -> list[WhyLine]:
         moved = f"{event.old} -> {event.new}" if event.old and event.old != event.new else event.new
         text = "; ".join(part for part in (moved, event.text) if part)
         lines.append(WhyLine(event.time, event.kind, text))
+    if job.doubt and not (lines and lines[-1].text.endswith(job.doubt)):  # the history has the first reason only
+        lines.append(WhyLine(job.last_polled, "poll", f"{job.state.value}; {job.doubt}"))
     return lines
 
 

@@ -51,6 +51,15 @@ def look(made: World, run: Run, times: int = 3) -> None:
         run.tick()
 
 
+def told(run: Run, doubt: str, rule: str) -> None:
+    """What ``why`` says of 1/t0: the doubt in its last line of history, the rule, and when the next look is."""
+    why = run.why("1/t0")
+    (shown,) = [line.text for line in why.lines if line.source == "poll"][-1:]
+    assert shown == (f"running; {doubt}" if doubt else "submitted -> running")
+    assert rule in why.rule
+    assert why.next.startswith("next poll due ")
+
+
 def end(made: World, run: Run, gate: Path) -> None:
     gate.touch()
     made.settle(run)
@@ -66,6 +75,8 @@ def test_a_directory_that_is_away_for_a_while_changes_no_state(made: World, sess
     look(made, run)
     assert set(states(run).values()) == {"running"}
     assert all(row.doubt for row in run.rows())
+    mounted = " (not mounted?)" if what == "run root" else ""
+    told(run, f"the run directory is missing on the host{mounted}", "That says nothing about jobs.")
     Path(f"{place}.away").rename(place)
     end(made, run, gate)
 
@@ -77,13 +88,24 @@ def test_a_stale_copy_of_a_status_file_takes_nothing_back(made: World, session: 
     file.write_bytes(b"".join(now.splitlines(keepends=True)[:4]))
     look(made, run)
     assert set(states(run).values()) == {"running"}
+    told(run, "its status file is older than one seen before", "Queue and process decide.")
     file.write_bytes(now)
     end(made, run, gate)
 
 
-@pytest.mark.parametrize("content", [b"garbage\n", b"\0" * 4096, b"", None, "another"])
+UNREADABLE = "its status file cannot be read: no version line"
+SPOILT = [
+    (b"garbage\n", UNREADABLE),
+    (b"\0" * 4096, UNREADABLE),
+    (b"", UNREADABLE),
+    (None, "its status file is missing"),
+    ("another", "its directory on the host belongs to another job"),
+]
+
+
+@pytest.mark.parametrize("content, doubt", SPOILT)
 def test_one_spoilt_record_among_many_is_that_jobs_affair(
-    made: World, session: Session, content: bytes | str | None
+    made: World, session: Session, content: bytes | str | None, doubt: str
 ) -> None:
     run, gate = waiting(made, session)
     logs = made.host.home / "jobmgr-run" / run.name / "log/job/1"
@@ -96,7 +118,8 @@ def test_one_spoilt_record_among_many_is_that_jobs_affair(
     look(made, run)
     assert set(states(run).values()) == {"running"}  # its process says so
     assert {row.task for row in run.rows() if row.doubt} <= {"t0"}
-    assert run.why("1/t0").lines
+    told(run, doubt, "says nothing about this one." if content == "another" else "Queue and process decide.")
+    assert not run.why("1/t1").job.doubt
     file.write_bytes(now)
     end(made, run, gate)
 
@@ -108,6 +131,7 @@ def test_a_clock_that_jumps_changes_no_state(made: World, session: Session, hour
     made.host_offset = hours * 3600.0
     look(made, run)
     assert set(states(run).values()) == {"running"}
+    told(run, "", "queue or process agree.")
     end(made, run, gate)
 
 
@@ -117,6 +141,8 @@ def test_a_reply_that_ends_at_any_line_changes_no_state(made: World, session: Se
         made.arm(Fault(wire.JOBS_POLL, reply_lines=lines))
         look(made, run, 1)
         assert set(states(run).values()) == {"running"}, lines
+        if lines < 2:
+            told(run, "unreachable (wizard: connection reset)", "No answer changes nothing.")
     made.arm()
     end(made, run, gate)
 
@@ -127,6 +153,7 @@ def test_a_host_that_is_away_for_hours_changes_no_state(made: World, session: Se
     look(made, run, 12)
     assert set(states(run).values()) == {"running"}
     assert all(row.doubt for row in run.rows())
+    told(run, "unreachable (wizard: no route to host)", "No answer changes nothing.")
     made.down = False
     end(made, run, gate)
 
@@ -139,9 +166,9 @@ def test_a_run_directory_that_is_deleted_under_its_jobs_is_told_and_spares_other
     run, gate = waiting(made, session)
     shutil.rmtree(made.host.home / "jobmgr-run" / run.name)
     look(made, run)
-    assert "succeeded" not in states(run).values()
-    assert all(row.doubt or row.detail for row in run.rows())
-    assert run.why("1/t0").lines
+    assert set(states(run).values()) == {"running"}
+    assert all(row.doubt for row in run.rows())
+    told(run, "the run directory is missing on the host", "That says nothing about jobs.")
     gate.touch()
     made.held_to_be_right(other)
 

@@ -102,3 +102,8 @@ def test_a_store_is_built_again_from_the_files_of_an_older_version(old: World) -
 def test_files_of_every_version_up_to_the_present_are_kept() -> None:
     present = max(db.SCHEMA_VERSION, int(status.VERSION), wire.PROTOCOL)
     assert [f"v{number}" for number in range(1, present + 1)] == VERSIONS
+
+
+def test_a_host_side_serves_the_wire_version_before_its_own() -> None:
+    """So that a host may be upgraded before the controllers that call it."""
+    assert {wire.PROTOCOL, max(1, wire.PROTOCOL - 1)} <= set(wire.SERVED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import sys
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from bad_hosts import add_platform, hosts_like
+from jobmgr_remote import wire
 from needs import need
-from shells import Shell
+from shells import ROOT, Shell, eventually
 
 SHELLS = ("csh", "tcsh", "fish", "zsh", "dash", "ksh", "bash")
 NOISE = {
@@ -98,6 +100,37 @@ def test_a_remote_command_is_run_as_it_is_and_never_sent_code(me: Shell) -> None
     assert done.returncode == 5, done
     assert "/nowhere/jobmgr-remote" in done.stderr
     assert not kept.exists()
+
+
+def test_a_host_side_of_another_wire_version_is_told_and_changes_no_state(me: Shell) -> None:
+    """One that the site has installed: it may be newer or older than the jobmgr that calls."""
+    home = Path(me.hosts["bash"].home)
+    side = home / "opt" / "jobmgr_remote"
+    shutil.copytree(ROOT / "remote" / "jobmgr_remote", side, ignore=shutil.ignore_patterns("__pycache__"))
+    program = f"{shlex.quote(sys.executable)} -B -I -S {side}/__main__.py"
+    add_platform(me, "site", hosts="[bash]", remote_command=program, min_polling_interval="1s")
+    gate = home / "upgraded"
+    script = f"until [ -e {gate} ]; do sleep 0.1; done"
+    me("submit", me.suite("between", f"tasks: {{a: {{script: '{script}', platform: site}}}}\n"))
+    eventually(lambda: me.states("between", "--poll") == {"1/a/01": "running"})
+    path = side / "wire.py"
+    present = path.read_text()
+    versions = {wire.PROTOCOL + 1: "the jobmgr that calls", wire.PROTOCOL - 1: "the jobmgr on this host"}
+    for version, whom in versions.items():
+        path.write_text(f"{present}\nPROTOCOL = {version}\nSERVED = ({version},)\n")
+        done = me.done("poll", "between")
+        assert done.returncode == 5, done
+        said = rf"wire version {wire.PROTOCOL} is not served by jobmgr \S+ \(it serves {version}\); upgrade {whom}"
+        assert re.search(f"bash: {said}\n", done.stderr)
+        assert me.states("between") == {"1/a/01": "running"}
+        told = me("why", "between", "1/a")
+        assert told.startswith("1/a/01: running, in doubt\n")
+        assert re.search(rf"poll +running; unreachable \(bash: {said}\)\nrule: No answer changes nothing\.\n", told)
+    path.write_text(f"{present}\nPROTOCOL = {wire.PROTOCOL + 1}\nSERVED = ({wire.PROTOCOL}, {wire.PROTOCOL + 1})\n")
+    me("poll", "between")  # a newer one serves the version before its own
+    assert "in doubt" not in me("why", "between", "1/a")
+    gate.touch()
+    me("wait", "between")
 
 
 def test_a_run_root_with_blanks_and_variables_and_parts_elsewhere(me: Shell) -> None:

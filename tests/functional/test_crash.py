@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -212,20 +214,43 @@ def test_play_goes_on_over_a_new_connection_when_the_old_one_breaks(ssh_user: Sh
     assert "1 succeeded" in out
 
 
-def test_a_host_that_hangs_changes_no_state(user: Shell) -> None:
-    user.platforms(
-        "platforms: {wizard: {hosts: [wizard], runner: background, connect_timeout: 1s, long_poll: false}}\n"
-    )
-    user("run", "wizard", "--suite", "hung", "--", "sleep", "300")
-    eventually(lambda: user.states("hung", "--poll") == {"1/sleep/01": "running"})
-    user.host.freeze()
-    asked = user.done("poll", "hung")
-    assert asked.returncode == 5, asked
-    assert user.states("hung") == {"1/sleep/01": "running"}
-    assert "in doubt" in user("why", "hung", "1/sleep").splitlines()[0]
-    user.host.thaw()
-    user("poll", "hung")
-    assert "in doubt" not in user("why", "hung", "1/sleep")
+@pytest.mark.parametrize("transport", ["fabric", "openssh"])
+def test_a_host_that_hangs_or_is_full_changes_no_state_and_why_tells(transport: str) -> None:
+    """Each in turn; ``why`` has the reason of the last look too, not of the first one alone."""
+    full = {"MaxStartups": "1:100:1", "MaxSessions": "1"}
+    with at_work(
+        sshd={"sshd_options": full}, transport=transport, connect_timeout="1s", long_poll="false"
+    ) as user, socket.create_server(("127.0.0.1", 0)) as listening:
+        user("run", "wizard", "--suite", "hung", "--", "sleep", "300")
+        eventually(lambda: user.states("hung", "--poll") == {"1/sleep/01": "running"})
+        config = user.home / "ssh_config"
+        right = config.read_text()
+
+        def unheard(said: str) -> None:
+            user("logout", "wizard")
+            asked = user.done("poll", "hung")
+            assert asked.returncode == 5, asked
+            assert said in asked.stderr
+            assert "1 job there unaffected" in asked.stderr
+            assert user.states("hung") == {"1/sleep/01": "running"}
+            told = user("why", "hung", "1/sleep").splitlines()
+            assert told[0] == "1/sleep/01: running, in doubt"
+            assert re.search(rf"poll +running; unreachable \(wizard: .*{said}", told[-3])
+            assert told[-2] == "rule: No answer changes nothing."
+            assert told[-1].startswith("next: next poll due ")
+
+        user.host.freeze()
+        unheard("did not answer in time")
+        user.host.thaw()
+        user("logout", "wizard")
+        with socket.create_connection(("127.0.0.1", user.host.port)) as stranger:
+            stranger.recv(100)  # one that has begun to log in, and takes its time
+            unheard("MaxStartups")
+        config.write_text(right.replace(f"Port {user.host.port}", f"Port {listening.getsockname()[1]}"))
+        unheard("did not answer in time")  # accepts, and never says a word
+        config.write_text(right)
+        eventually(lambda: user("poll", "hung", code=None) and "in doubt" not in user("why", "hung", "1/sleep"))
+        assert user.states("hung") == {"1/sleep/01": "running"}
 
 
 @pytest.mark.parametrize("transport", ["fabric", "openssh"])
