@@ -293,14 +293,41 @@ class Looker(object):
     def _ask_tokens(
         self, name: str, positions: "list[int]", items: "list[dict]", found: "list[wire.Evidence]"
     ) -> None:
-        if not positions:
-            return
+        by_place = {}  # type: dict[str, list[int]]
+        for at in positions:
+            by_place.setdefault(self._place(name, items[at]), []).append(at)
+        for place, there in by_place.items():
+            self._ask_tokens_at(name, place, there, items, found)
+
+    def _place(self, name: str, item: dict) -> str:
+        """Where a job's own file sends it, for a runner that knows several places (clusters of one Slurm)."""
+        try:
+            place = getattr(runners.get(name), "place", None)
+        except ValueError:
+            return ""
+        if place is None:
+            return ""
+        try:
+            path = self.run_dir + "/" + layout.job_dir(item["job"]) + "/" + layout.JOB_FILE
+            with open(path, "rb") as stream:
+                return place(stream.read(65536).decode("utf-8", "replace"))
+        except OSError:
+            return ""
+
+    def _ask_tokens_at(
+        self,
+        name: str,
+        place: str,
+        positions: "list[int]",
+        items: "list[dict]",
+        found: "list[wire.Evidence]",
+    ) -> None:
         from jobmgr_remote.runners import base
 
         try:
             runner = runners.get(name)
             tokens = [items[at]["token"] for at in positions]
-            answer = base.find(runner, self.host.user, tokens, command_runner(runner))
+            answer = base.find(runner, self.host.user, tokens, command_runner(runner), place)
         except ValueError as error:
             answer = base.Answer({}, str(error))
         for at in positions:

@@ -63,7 +63,8 @@ def render(job: dict, run: dict, settings: dict) -> str:
     (absolute path), ``wrapper`` (relative to the run directory, from :func:`install_support`), ``instance``
     and ``hostname`` (this host), ``clock_ticks`` (per second), ``directives`` (lines of the runner).
     Optional: ``vacation_signals`` (names), ``native_variable`` and ``index_variable`` (where
-    in the environment the runner's jobs find native id and array index), ``grace`` and ``retry`` (seconds).
+    in the environment the runner's jobs find native id and array index), ``place_variable`` (the same for the
+    cluster, if that is part of the native id), ``grace`` and ``retry`` (seconds).
     """
     run_dir, suite = run["run_dir"], run["suite"]
     cycle, task, submit = layout.split_job_id(job["job"])
@@ -184,6 +185,7 @@ def _variables(job: dict, settings: dict, runner: str) -> "list[tuple]":
         ("clock_ticks", str(int(settings["clock_ticks"]))),
         ("native_variable", _word(settings.get("native_variable") or "", "native_variable")),
         ("index_variable", _word(settings.get("index_variable") or "", "index_variable")),
+        *_place_variable(settings),
         ("vacation_signals", " ".join(_word(name, "vacation_signals") for name in vacation)),
         ("time_limit", "" if limit is None else _seconds(limit)),
         ("grace", str(int(settings.get("grace", GRACE)))),
@@ -191,6 +193,11 @@ def _variables(job: dict, settings: dict, runner: str) -> "list[tuple]":
         # Those of background jobs go together, by remote-tidy: here it takes a program that does it.
         ("default_work_dir", "" if job.get("work_dir") or runner == "background" else "1"),
     ]
+
+
+def _place_variable(settings: dict) -> "list[tuple]":
+    name = _word(settings.get("place_variable") or "", "place_variable")
+    return [("place_variable", name)] if name else []
 
 
 def _directive(line: str) -> str:

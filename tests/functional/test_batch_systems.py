@@ -381,6 +381,12 @@ def test_a_job_of_a_named_cluster_is_polled_and_killed_there(accounting_user: La
     assert "killed" in user("kill", "adhoc", "c")
     user.await_row("adhoc", "c", state="killed")
     user("run", "hpc", "--name", "ends", "--wait", "--directive=-M=lab", "--", "sh", "-c", "exit 3", code=3)
+    user.wrap("sbatch", '"$real" "$@" >/dev/null 2>&1; echo "error: timed out" >&2; exit 1')
+    for name, hold in (("starts", []), ("waits", ["--directive=--hold"])):  # told by the job itself, or by its token
+        user("run", "hpc", "--name", name, *hold, "--directive=--clusters=lab", "--", "sleep", "3", code=None)
+        user.await_row("adhoc", name, native_id=";lab")
+        user("kill", "adhoc", name, code=None)
+    user.await_row("adhoc", "waits", state="killed")
 
 
 @SLURM

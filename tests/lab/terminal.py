@@ -61,8 +61,8 @@ class LabShell(Shell):
         return last[0]
 
     def wrap(self, name: str, script: str) -> Path:
-        """Put a bash script before a command of the host, in its first folder of PATH (nothing undoes it but
-        :meth:`unwrap`). ``$real`` is the command itself.
+        """Put a bash script before a command of the host, in its first folder of PATH, until the terminal is closed.
+        ``$real`` is the command itself.
         """
         assert self.machine
         path = self.machine.home / USER / "bin" / name

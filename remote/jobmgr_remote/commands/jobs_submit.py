@@ -163,9 +163,12 @@ def _checked(batch: Batch, item: dict) -> dict:
 def _text(batch: Batch, item: dict) -> str:
     """The text of the job file. Raises ValueError."""
     runner = runners.get(item["runner"])
+    directives = runner.directives(dict(item, suite=batch.run["suite"]))
+    sent_elsewhere = hasattr(runner, "place") and runner.place("\n".join(directives))
     settings = dict(
         batch.settings,
-        directives=runner.directives(dict(item, suite=batch.run["suite"])),
+        directives=directives,
+        place_variable=runner.PLACE_VARIABLE if sent_elsewhere else "",
         vacation_signals=runner.VACATION_SIGNALS,
         native_variable=runner.ID_VARIABLE,
         index_variable=runner.INDEX_VARIABLE,

@@ -13,6 +13,7 @@
 #   jobmgr_instance jobmgr_hostname   identity of the host that submitted, to be reused if this is that host
 #   jobmgr_clock_ticks                ticks per second of the times in /proc/PID/stat
 #   jobmgr_native_variable            name of the batch system's job id variable; empty: the id is the process id
+#   jobmgr_place_variable             name of the variable with the cluster, where ids are ID;CLUSTER; else not set
 #   jobmgr_index_variable             name of the batch system's array index variable, or empty
 #   jobmgr_vacation_signals           names of signals by which the system vacates a job, between blanks
 #   jobmgr_time_limit                 seconds, or empty; only where no batch system enforces it
@@ -95,6 +96,7 @@ jobmgr_identify() {
     [[ -z $jobmgr_index_variable ]] || jobmgr_index=${!jobmgr_index_variable-}
     [[ $jobmgr_index =~ ^[0-9]+$ ]] || jobmgr_index= # Grid Engine says "undefined" outside of an array
     [[ $jobmgr_index_variable != LSB_JOBINDEX || $jobmgr_index != 0 ]] || jobmgr_index=
+    [[ -z ${jobmgr_place_variable-} || -z $jobmgr_native ]] || jobmgr_native+=";${!jobmgr_place_variable-}"
     jobmgr_native=${jobmgr_native//[![:graph:]]/}
     jobmgr_restartable=$jobmgr_native
     jobmgr_native=${jobmgr_native:-$jobmgr_pid}
@@ -207,7 +209,7 @@ jobmgr_close_status() {
 
 # Set jobmgr_peak to the peak memory in bytes, where this job has a control group of its own; else to nothing.
 jobmgr_set_peak() {
-    local line folder='' name=job_$jobmgr_native
+    local line folder='' name=job_${jobmgr_native%%;*}
     jobmgr_peak=
     [[ -n $jobmgr_restartable ]] || return 0
     while IFS= read -r line; do

@@ -32,7 +32,10 @@ ids fit into one poll or kill command.
 ``kill_calls(ids) -> [Call]``
 ``parse_kill(ids, code, out, err) -> {id: text}``
     What could not be killed, with the reason; an id that the system no longer knows is not an error.
-``find_call(user, tokens) -> Call or None``     a look-up by token; None if there is no carrier
+``find_call(user, tokens[, place]) -> Call or None``     a look-up by token; None if there is no carrier
+``place(job_text) -> str``, ``PLACE_VARIABLE``
+    Only where one system has several queues that are asked each by itself: the one that a job file names, or
+    ``""``; and the variable in which a job that named one finds it. Its native id is then ``ID;PLACE``.
 ``parse_find(tokens, code, out, err) -> Answer``     keyed by token; ``Seen.native_id`` is set
 
 Text arrives decoded as UTF-8 with replacement. ``code`` is the exit code, None if the command could not be
@@ -147,9 +150,13 @@ def kill(runner: object, ids: "list[str]", run: object) -> "dict[str, str]":
     return failed
 
 
-def find(runner: object, user: str, tokens: "list[str]", run: object) -> "Answer | None":
-    """Look tokens up; keyed by token. None if the runner has no carrier."""
-    one = runner.find_call(user, tokens)  # type: ignore[attr-defined]
+def find(runner: object, user: str, tokens: "list[str]", run: object, place: str = "") -> "Answer | None":
+    """Look tokens up; keyed by token. None if the runner has no carrier.
+
+    ``place``: what the runner's ``place`` said of the job files, if it has such a function.
+    """
+    where = [place] if place else []
+    one = runner.find_call(user, tokens, *where)  # type: ignore[attr-defined]
     if one is None:
         return None
     code, out, err = run(one)  # type: ignore[operator]

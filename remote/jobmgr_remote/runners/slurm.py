@@ -46,6 +46,7 @@ SHARED_STATUS = True
 VACATION_SIGNALS = ()
 ID_VARIABLE = "SLURM_JOB_ID"
 INDEX_VARIABLE = "SLURM_ARRAY_TASK_ID"
+PLACE_VARIABLE = "SLURM_CLUSTER_NAME"
 TIMEOUT = 60.0
 # One argument may be 128 KiB long; an id with its comma is at most 20 characters.
 MAX_IDS = 4000
@@ -301,9 +302,21 @@ def parse_kill(ids: "list[str]", code: "int | None", out: str, err: str) -> "dic
     return failed
 
 
-def find_call(user: str, tokens: "list[str]") -> base.Call:
-    """All jobs of the user that squeue still lists."""
-    return base.call([*_SQUEUE, "--user=" + user], env=_TIMES)
+def place(job_text: str) -> str:
+    """The clusters that a job file asks for, or ""."""
+    found = ""
+    for line in job_text.split("\n"):
+        if not line.startswith("#"):
+            break
+        match = re.match(r"#SBATCH\s+(?:--clusters?(?:=|\s+)|-M\s*=?\s*)(\S+)", line)
+        found = match.group(1).strip("\"'") if match else found
+    return found
+
+
+def find_call(user: str, tokens: "list[str]", place: str = "") -> base.Call:
+    """All jobs of the user that squeue still lists, here or in the clusters named by ``place``."""
+    where = ["--clusters=" + place] if place else []
+    return base.call([*_SQUEUE, "--user=" + user, *where], env=_TIMES)
 
 
 def parse_find(tokens: "list[str]", code: "int | None", out: str, err: str) -> base.Answer:
@@ -312,8 +325,19 @@ def parse_find(tokens: "list[str]", code: "int | None", out: str, err: str) -> b
     if code != 0 or not any(line.startswith(_HEADER) for line in lines):
         return base.could_not_ask(code, out, err)
     seen = {}
-    for row in _squeue_rows(lines):
-        if row.token in tokens:
-            native = re.match("[0-9]+", row.native_id).group(0)  # type: ignore[union-attr]
-            seen.setdefault(row.token, row._replace(native_id=native))
+    for cluster, part in _parts(lines):
+        for row in _squeue_rows(part):
+            if row.token in tokens:
+                native = re.match("[0-9]+", row.native_id).group(0)  # type: ignore[union-attr]
+                seen.setdefault(row.token, row._replace(native_id=native + cluster))
     return base.Answer(seen, "")
+
+
+def _parts(lines: "list[str]") -> "list[tuple[str, list[str]]]":
+    """(``;CLUSTER`` or "", its lines): what squeue says of several clusters stands under the name of each."""
+    parts = [("", [])]  # type: list[tuple[str, list[str]]]
+    for line in lines:
+        if line.startswith("CLUSTER: "):
+            parts.append((";" + line[9:].strip(), []))
+        parts[-1][1].append(line)
+    return parts

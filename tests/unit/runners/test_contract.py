@@ -392,3 +392,26 @@ def test_slurm_asks_each_cluster_by_itself() -> None:
         ["scancel", "2"],
         ["scancel", "--clusters=a", "1"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ("#SBATCH --clusters=a,b", "a,b"),
+        ("#SBATCH --clusters a", "a"),
+        ('#SBATCH --clusters="a"', "a"),
+        ("#SBATCH -M a", "a"),
+        ("#SBATCH -Ma", "a"),
+        ("#SBATCH -M=a", "a"),
+        ("#SBATCH --cluster-constraint=x", ""),
+        ("#SBATCH --mail-type=END", ""),
+        ("# --clusters=a", ""),
+        ("x=1\n#SBATCH --clusters=a", ""),
+    ],
+)
+def test_slurm_looks_for_a_token_where_the_job_file_sends_the_job(line: str, place: str) -> None:
+    from jobmgr_remote.runners import slurm
+
+    assert slurm.place(f"#!/bin/bash\n#SBATCH --time=1\n{line}\n#SBATCH --nodes=1\necho\n") == place
+    argv = slurm.find_call("ada", [TOKEN], place).argv
+    assert [word for word in argv if "clusters" in word] == ([f"--clusters={place}"] if place else [])
