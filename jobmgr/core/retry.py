@@ -23,7 +23,7 @@ class Ended:
     """How a job ended: its final state and what bears on a retry.
 
     ``tries`` and ``submit_tries``: how many delays of each kind its instance has used up. ``retry_safe``:
-    nothing of the job can start any more.
+    nothing of the job can start any more. ``taken``: the host has a job of that name already, which is not ours.
     """
 
     state: State
@@ -31,6 +31,7 @@ class Ended:
     retry_safe: bool = False
     tries: int = 0
     submit_tries: int = 0
+    taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ def after_final(ended: Ended, policy: Policy, now: float) -> Next:
     """Whether a job that has ended is followed by another one, and when.
 
     Failed: by ``retry_delays``; submit-failed: by ``submit_retry_delays``. Killed, succeeded and removed ones
-    never; a lost one never by itself, because it may have run.
+    never; a lost one never by itself, because it may have run, nor one that the host has from somebody else
+    (another controller, before the run was taken over): that one runs.
     """
     tries, submit_tries = ended.tries, ended.submit_tries
     if ended.state is State.FAILED and ended.lost:
@@ -72,6 +74,9 @@ def after_final(ended: Ended, policy: Policy, now: float) -> Next:
 
 def _after_submit(ended: Ended, policy: Policy, now: float) -> Next:
     tries, used = ended.tries, ended.submit_tries
+    if ended.taken:
+        text = "not retried by itself: the host has it from another controller"
+        return Next(False, text, tries=tries, submit_tries=used)
     delays = policy.submit_retry_delays
     if used >= len(delays):
         return Next(False, _used_up(used), tries=tries, submit_tries=used)

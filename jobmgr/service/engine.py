@@ -532,7 +532,8 @@ class Engine:
                 or instance.state is not job.state
             ):
                 continue
-            ended = Ended(job.state, job.lost, job.retry_safe, instance.tries, instance.submit_tries)
+            taken = job.reason == wire.R_FOREIGN
+            ended = Ended(job.state, job.lost, job.retry_safe, instance.tries, instance.submit_tries, taken)
             following = after_final(ended, Policy(task.retry_delays, task.submit_retry_delays), now)
             if following.fence_first:
                 done.pop()

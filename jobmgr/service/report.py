@@ -412,7 +412,10 @@ def _next(ctx: RunContext, job: Job, row: JobRow) -> str:
     if job.state is State.SUCCEEDED:
         left = len(ctx.store.retrievals(number=job.number))
         return f"{left} files are still to come home" if left else ""
-    return f"to run it again: jobmgr retry {ctx.name} {row.cycle}/{row.task}"
+    again = f"to run it again: jobmgr retry {ctx.name} {row.cycle}/{row.task}"
+    if job.state is State.SUBMIT_FAILED and job.reason == wire.R_FOREIGN:
+        return f"{job.host} has it from another controller, and it may have run, so it is not retried by itself; {again}"
+    return again
 
 
 def _after_a_person(ctx: RunContext, record: Host) -> str:

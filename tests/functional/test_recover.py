@@ -103,6 +103,44 @@ def test_a_run_is_taken_over_from_all_of_its_hosts_or_from_none() -> None:
             assert (user.folder / host / "jobmgr-run/two/share/ran").read_text() == "ran\n"
 
 
+def test_a_host_that_was_away_during_the_take_over_runs_nothing_twice() -> None:
+    """The old controller's cron ticks on, and is the first to meet the host when that is back."""
+    script = 'echo "$JOBMGR_JOB" >> "$JOBMGR_SHARE_DIR/ran"; until [ -e "$JOBMGR_SHARE_DIR/go" ]; do sleep 0.1; done'
+    task = f"script: '{script}', submit_retry_delays: [0s, 0s]"
+    text = "".join(f"  {name}: {{platform: {host}, {task}}}\n" for name, host in
+                   {"near": "wizard", "old": "far", "later": "far", "last": "far"}.items())  # fmt: skip
+    often = {"polling_interval": "1s", "queued_polling_interval": "1s", "long_poll": "false"}
+    with at_work("wizard", "far", **often) as user:
+        path = user.suite("two", f"graph: |\n  old\n  near => later\n  later => last\ntasks:\n{text}")
+        user("submit", path)
+        eventually(lambda: list(user.states("two", "--poll").values()).count("running") == 2)
+        heir = user.beside("heir", **often)
+        user.hosts["far"].freeze()
+        heir("recover", "two", "--from", "wizard")
+        user.hosts["far"].thaw()
+
+        share, far = (user.folder / host / "jobmgr-run/two/share" for host in ("wizard", "far"))
+        (share / "go").touch()
+        eventually(lambda: user("tick", "two", code=None) and "1/later/01" in user.states("two"))
+        # Now the heir: it raises the epoch there, and leaves alone what is there already.
+        eventually(
+            lambda: (
+                heir("tick", "two", code=None)
+                and list(heir.states("two").values()).count("submit-failed") == 2
+            )
+        )
+        for name in ("old", "later"):
+            assert "far has it from another controller, and it may have run" in heir("why", "two", f"1/{name}")
+        refused = user.done("kill", "two", "1/old")
+        assert (refused.returncode, "taken over by" in refused.stderr) == (EXIT_REFUSED, True)
+        (far / "go").touch()
+        eventually(lambda: user.states("two", "--poll")["1/later/01"] == "succeeded")  # it may look
+        user("tick", "two", code=None)
+        heir("tick", "two", code=None)
+        assert sorted((far / "ran").read_text().split()) == ["1/later/01", "1/old/01"]
+        assert (share / "ran").read_text() == "1/near/01\n"
+
+
 def test_ad_hoc_runs_of_two_controllers_do_not_collide(user: Shell) -> None:
     heir = user.beside("heir")
     user("run", "wizard", "--wait", "--", "echo", "one")

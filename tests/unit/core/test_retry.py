@@ -58,6 +58,14 @@ def test_a_lost_job_is_never_retried_by_itself() -> None:
     assert (following.again, following.text) == (False, "not retried by itself: it may have run")
 
 
+def test_a_job_that_the_host_has_from_another_controller_is_never_retried_by_itself() -> None:
+    following = after_final(Ended(S.SUBMIT_FAILED, retry_safe=True, taken=True), POLICY, 0.0)
+    assert (following.again, following.text) == (
+        False,
+        "not retried by itself: the host has it from another controller",
+    )
+
+
 @pytest.mark.parametrize("state", sorted(FINAL - {S.FAILED, S.SUBMIT_FAILED}))
 def test_killed_succeeded_and_removed_are_never_retried(state: State) -> None:
     assert not after_final(Ended(state, retry_safe=True), POLICY, 0.0).again
