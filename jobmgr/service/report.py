@@ -414,7 +414,7 @@ def _next(ctx: RunContext, job: Job, row: JobRow) -> str:
         return f"{left} files are still to come home" if left else ""
     again = f"to run it again: jobmgr retry {ctx.name} {row.cycle}/{row.task}"
     if job.state is State.SUBMIT_FAILED and job.reason == wire.R_FOREIGN:
-        return f"{job.host} has it from another controller, and it may have run, so it is not retried by itself; {again}"
+        return f"{job.host} has it from another controller, and it may have run: not retried by itself; {again}"
     return again
 
 
