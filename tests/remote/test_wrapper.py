@@ -680,6 +680,16 @@ def test_a_requeue_is_a_new_attempt(make_job: MakeJob) -> None:
     assert (found.attempts, found.facts["ATTEMPT"], found.facts["NATIVE_ID"]) == (2, "2", "42")
 
 
+def test_a_job_that_was_killed_and_is_requeued_by_a_reboot_does_not_start_again(make_job: MakeJob) -> None:
+    job = make_job("echo once; exit 3", runner="slurm")
+    assert job.run(SLURM) == 3
+    (job.token_dir / layout.KILL_MARK).write_text("2026-11-20T12:00:00Z\n")
+    before = job.status_file.read_bytes()
+    assert job.run(SLURM) == 0
+    assert job.out == "once\n"
+    assert job.status_file.read_bytes() == before
+
+
 def test_another_native_id_does_not_start(make_job: MakeJob) -> None:
     job = make_job("echo once; exit 3", runner="slurm")
     assert (job.run(SLURM), job.run({"SLURM_JOB_ID": "43"})) == (3, 0)

@@ -273,6 +273,15 @@ TABLE: list[tuple[str, JobView, wire.Evidence | None, State, str, str, str]] = [
     ("kill + revoked in the spool", replace(BG, kill_intended=True), evidence(claim=wire.C_REVOKED), S.KILLED, "killed", "", ""),
     ("kill + revoked, never seen", unsettled(kill_intended=True), evidence(claim=wire.C_REVOKED), S.KILLED, "killed", "", ""),
     ("kill + active", KILL_RUNS, evidence(file=STARTED, queue=wire.Q_ACTIVE), S.RUNNING, "running", "", ""),
+    ("kill + rebooted", KILL_BG, evidence(file=STARTED, process=wire.P_REBOOTED), S.KILLED, "killed", "", ""),
+    ("kill + queued, rebooted", replace(BG, kill_intended=True), evidence(process=wire.P_REBOOTED), S.SUBMITTED, "grace", "",
+     "the host was restarted"),
+    ("kill + pid used again", KILL_BG, evidence(file=STARTED, process=wire.P_NOT_OURS), S.KILLED, "killed", "", ""),
+    ("kill + batch number used again", KILL_RUNS, evidence(file=STARTED, queue=wire.Q_OTHER_JOB), S.KILLED, "killed", "", ""),
+    ("kill + queued, number used again", replace(SLURM, kill_intended=True), evidence(queue=wire.Q_OTHER_JOB), S.KILLED,
+     "killed", "", ""),
+    ("kill + requeued by a reboot", KILL_RUNS, evidence(file=STARTED, queue=WAIT, killed=True), S.SUBMITTED, "requeued",
+     "PENDING (Resources)", ""),
     ("kill + could not ask", KILL_RUNS, evidence(file=STARTED, queue=DOWN), S.RUNNING, "running-unseen", "", "the queue could"),
 ]
 
