@@ -201,6 +201,18 @@ def test_umask_and_time_zone_are_the_users(make_job: MakeJob) -> None:
     assert abs(int(job.status.facts["EXIT_TIME"][11:13]) - int(now[11:13])) in (0, 1, 23)
 
 
+def test_what_the_wrapper_makes_is_private_whatever_the_umask(make_job: MakeJob) -> None:
+    """A queue gives a job the umask of whoever submitted it. What the script makes is the script's affair."""
+    script = "touch wide; jobmgr-message here; JOBMGR_HOSTNAME=another jobmgr-message there"
+    job = make_job(script, runner="slurm", work_dir="work/new")
+    env = {"SLURM_JOB_ID": "42", "SLURM_ARRAY_TASK_ID": "1"}
+    assert job.start(env, preexec_fn=lambda: os.umask(0)).wait() == 0
+    made = [job.work_dir, *job.folder.glob("job.status.*"), *job.token_dir.glob("claim*")]
+    assert len(made) == 4
+    assert [path for path in made if path.stat().st_mode & 0o077] == []
+    assert (job.work_dir / "wide").stat().st_mode & 0o777 == 0o666
+
+
 @pytest.mark.parametrize(
     "seconds", [0, 951782399, 951782400, 951868800, 1078012799, 1735689599, 4107542399, 4107542400]
 )

@@ -116,17 +116,22 @@ jobmgr_identify() {
 
 # Become the one start of this token, or exit without a word. Sets jobmgr_attempt and jobmgr_status_file.
 jobmgr_claim() {
-    local folder=$jobmgr_run_dir/.service/jobs/$jobmgr_token created='' first='' line
+    local folder=$jobmgr_run_dir/.service/jobs/$jobmgr_token created='' first='' line mask=''
     local claim=$folder/claim${jobmgr_index:+.$jobmgr_index}
     jobmgr_status_file=$jobmgr_log_dir/job.status${jobmgr_index:+.$jobmgr_index}
     jobmgr_attempt=1
     [[ ! -e $folder/killed ]] || exit 0
     # Nobody but a revocation makes the plain claim of a job array.
     [[ -z $jobmgr_index || ! -e $folder/claim ]] || exit 0
+    if [[ $JOBMGR_RUNNER != background ]]; then # a slot's umask is 077; that of a queue may be any
+        mask=$(umask)
+        umask 077
+    fi
     set -C
     { created=1 && printf '%s\n' "$jobmgr_native $jobmgr_pid $jobmgr_start $jobmgr_instance $jobmgr_hostname"; } \
         2> /dev/null > "$claim"
     set +C
+    [[ -z $mask ]] || umask "$mask"
     [[ -z $created ]] || return 0
     if [[ ! -e $claim ]]; then
         printf '%s\n' "jobmgr: cannot write $claim, the job is not started" >&2
