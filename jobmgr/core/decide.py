@@ -191,13 +191,19 @@ def decide(view: JobView, look: Look) -> Verdict:
         return _unchanged(view, "no-answer", doubt)
     if evidence.token != view.token or evidence.job != view.job or evidence.file.state == wire.FILE_FOREIGN:
         return _unchanged(view, "foreign", "its directory on the host belongs to another job")
-    if look.run_state != "ok":
+    if look.run_state != "ok" and not _killed_without_record(view, look, evidence):
         return _run_missing(view, look)
     if look.instance == view.look_instance and 0 < view.look_time - look.time <= LATE:
         return keep(view, "late-answer")
     case = _case(view, look, evidence)
     verdicts = (row(case) for row in ROWS)
     return _guard(case, next(verdict for verdict in verdicts if verdict is not None))
+
+
+def _killed_without_record(view: JobView, look: Look, evidence: wire.Evidence) -> bool:
+    """Whether a kill, which alone brings evidence without a run directory, has left nothing of the job."""
+    gone = evidence.queue.state in (wire.Q_ABSENT, wire.Q_ENDED) if view.batch else evidence.process == wire.P_GONE
+    return look.run_state == "absent" and bool(view.kill_intended) and gone
 
 
 def _run_missing(view: JobView, look: Look) -> Verdict:

@@ -20,7 +20,7 @@ EXIT_BUG = 70
 #: Verbs that change something, so that only the run's owner may call them.
 CHANGING = (wire.REMOTE_INIT, wire.REMOTE_TIDY, wire.JOBS_SUBMIT, wire.JOBS_KILL)
 #: Verbs that need a run directory of the right run.
-NEED_RUN = (wire.JOBS_SUBMIT, wire.JOBS_KILL, wire.REMOTE_TIDY, wire.CAT_LOG, wire.SCAN)
+NEED_RUN = (wire.JOBS_SUBMIT, wire.REMOTE_TIDY, wire.CAT_LOG, wire.SCAN)
 
 RUN_OK, RUN_ABSENT, RUN_UNMOUNTED, RUN_FOREIGN = "ok", "absent", "unmounted", "foreign"
 
@@ -286,7 +286,7 @@ def _serve(verb: str, stdin: object, reply: Reply, limits: object) -> None:
     )
     if host.conf.syslog:
         write_syslog(verb, host, len(request.items))
-    check_state(verb, host, bool(request.options.get("dry_run")))
+    check_state(verb, host, request.options)
     check_owner(verb, host)
     add_runners(request.options.get("runners"))
     reply.start_beating()
@@ -406,11 +406,18 @@ def run_state(host: Host) -> str:
     return RUN_ABSENT if os.path.isdir(host.root) else RUN_UNMOUNTED
 
 
-def check_state(verb: str, host: Host, dry: bool = False) -> None:
-    """Refuse what cannot be done without this run's directory (a dry run of a submit can)."""
+def check_state(verb: str, host: Host, options: dict) -> None:
+    """Refuse what cannot be done without this run's directory.
+
+    A dry run of a submit can, and where it was deleted there is nothing left to clean.
+    """
     if host.run_state == RUN_FOREIGN and verb != wire.JOBS_POLL:
         raise Refused(wire.E_FOREIGN, "%s belongs to another run" % host.run_dir)
-    if host.run_state != RUN_OK and verb in NEED_RUN and not (dry and verb == wire.JOBS_SUBMIT):
+    if verb == wire.JOBS_SUBMIT and options.get("dry_run"):
+        return
+    if verb == wire.REMOTE_TIDY and options.get("clean") and host.run_state == RUN_ABSENT:
+        return
+    if host.run_state != RUN_OK and verb in NEED_RUN:
         raise Refused(wire.E_NOT_FOUND, "run directory not initialised: %s" % host.run_dir)
 
 

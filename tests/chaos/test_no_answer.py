@@ -163,15 +163,19 @@ def test_a_run_directory_that_is_deleted_under_its_jobs_is_told_and_spares_other
 ) -> None:
     other = submitted(made, session, made.suite(), made.new_name())
     made.settle(other)
-    run, gate = waiting(made, session)
+    run, _ = waiting(made, session)
     shutil.rmtree(made.host.home / "jobmgr-run" / run.name)
     look(made, run)
     assert set(states(run).values()) == {"running"}
     assert all(row.doubt for row in run.rows())
     told(run, "the run directory is missing on the host", "That says nothing about jobs.")
-    gate.touch()
+    assert made.host.processes()
+    assert {result.result for result in run.kill()} == {wire.K_KILLED}
+    assert set(states(run).values()) == {"killed"}
+    eventually(lambda: not made.host.processes())
+    assert not (made.host.home / "jobmgr-run" / run.name).exists()
+    run.clean()
     made.held_to_be_right(other)
-
 
 
 @pytest.mark.parametrize("fault", [Fault(wire.JOBS_KILL, refused=True), Fault(wire.JOBS_KILL, request_lines=0),

@@ -117,12 +117,20 @@ def test_a_run_directory_that_is_not_there_is_absent_and_one_without_its_root_un
     assert host.call(wire.JOBS_POLL, run=other).hello.run_state == session.RUN_UNMOUNTED
 
 
-@pytest.mark.parametrize("verb", [wire.JOBS_SUBMIT, wire.JOBS_KILL, wire.SCAN, wire.CAT_LOG])
+@pytest.mark.parametrize("verb", [wire.JOBS_SUBMIT, wire.REMOTE_TIDY, wire.SCAN, wire.CAT_LOG])
 def test_verbs_that_need_the_run_say_that_it_is_not_initialised(host: Host, verb: str) -> None:
     answer = host.call(verb, run=host.run._replace(suite="other"))
     assert answer.error
     assert answer.error.code == wire.E_NOT_FOUND
     assert answer.error.text.startswith("run directory not initialised")
+
+
+def test_a_run_that_was_deleted_has_nothing_to_clean_and_one_that_is_not_mounted_may_have(host: Host) -> None:
+    deleted = host.run._replace(suite="other")
+    assert host.call(wire.REMOTE_TIDY, run=deleted, clean=True).error is None
+    answer = host.call(wire.REMOTE_TIDY, run=host.run._replace(root="$HOME/away"), clean=True)
+    assert answer.error
+    assert answer.error.code == wire.E_NOT_FOUND
 
 
 def test_another_runs_directory_in_the_way_is_foreign(host: Host) -> None:

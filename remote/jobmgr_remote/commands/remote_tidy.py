@@ -15,7 +15,7 @@ import os
 from jobmgr_remote import evidence, fence, layout, status, wire
 from jobmgr_remote.commands import remote_init, scan
 from jobmgr_remote.runners import background
-from jobmgr_remote.session import Host, Refused, Reply, read_small
+from jobmgr_remote.session import RUN_OK, Host, Refused, Reply, read_small
 from jobmgr_remote.spool import Queued
 
 #: What is the host's in the service folder of a directory that both sides share.
@@ -31,6 +31,8 @@ NAMED = 5
 def run(request: wire.Request, reply: Reply, host: Host) -> None:
     """Answer the request. Refuses with ``active-jobs`` while jobs live."""
     options = request.options
+    if host.run_state != RUN_OK:  # it was deleted
+        return
     remover = Remover(reply, bool(options.get("dry_run")))
     if not options.get("clean"):
         remover.file(host.path(layout.CONTACT_FILE))

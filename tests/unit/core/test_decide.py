@@ -320,6 +320,23 @@ def test_a_missing_run_directory_changes_nothing_and_casts_doubt_on_the_host(run
     assert words in verdict.doubt
 
 
+GONE_HERE = evidence(file=no_file(), process=wire.P_GONE, claim=wire.C_REVOKED)
+
+
+@pytest.mark.parametrize("known, seen, run_state, state", [
+    pytest.param(KILL_BG, GONE_HERE, "absent", S.KILLED, id="background, nothing left"),
+    pytest.param(replace(BG, kill_intended=True), GONE_HERE, "absent", S.KILLED, id="background, not begun"),
+    pytest.param(KILL_RUNS, evidence(file=no_file(), queue=wire.Q_ABSENT), "absent", S.KILLED, id="batch, cancelled"),
+    pytest.param(KILL_RUNS, evidence(file=no_file(), queue=wire.Q_ACTIVE), "absent", S.RUNNING, id="batch, still there"),
+    pytest.param(KILL_BG, GONE_HERE, "unmounted", S.RUNNING, id="it may come back"),
+    pytest.param(BG_RUNS, GONE_HERE, "absent", S.RUNNING, id="nobody killed it"),
+])
+def test_what_a_kill_leaves_where_the_run_directory_was_deleted(
+    known: JobView, seen: wire.Evidence, run_state: str, state: State
+) -> None:
+    assert decide(known, look(seen, run_state=run_state)).state is state
+
+
 def test_no_answer_says_why_and_since_when() -> None:
     verdict = decide(RUNS, look(None, error="timed out"))
     assert verdict.doubt == "unreachable (timed out)"
