@@ -257,6 +257,7 @@ def test_a_huge_line_is_noise_and_what_follows_is_read() -> None:
     reader = wire.ReplyReader(wire.JOBS_POLL)
     for _ in range(10):
         assert reader.feed(b"@jobmgr " + b"x" * 1_000_000) == []
+        assert len(reader._buffer) <= wire.MAX_REPLY_LINE
     assert reader.feed(b"\n" + wire.encode_reply(wire.BEAT, 7)) == [(wire.BEAT, 7)]
     assert len(reader.noise) <= 4096
 
