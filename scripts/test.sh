@@ -7,7 +7,7 @@
 # --missing   list the lines and branches that no test reached
 #
 # With arguments that choose tests, the coverage is shown but not held against anybody.
-# Environment: VENV (default .venv), JOBS (parallel workers, default 2).
+# Environment: VENV (default .venv), JOBS (parallel workers, default 3: most tests wait for something).
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -45,7 +45,7 @@ summary=()
 started=$SECONDS
 "$PYTHON" -m coverage erase
 # A test over real daemons that failed is tried once more, and the summary names it (R).
-if "$PYTHON" -m pytest -n "${JOBS:-2}" --dist=worksteal --reruns 1 -rR --cov --cov-report= --cov-fail-under=0 "$@"; then
+if "$PYTHON" -m pytest -n "${JOBS:-3}" --dist=worksteal --reruns 1 -rR --cov --cov-report= --cov-fail-under=0 "$@"; then
     summary+=("tests                          ok")
 else
     failed=1
