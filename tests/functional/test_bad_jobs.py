@@ -275,6 +275,7 @@ def test_a_disk_that_is_full_at_the_jobs_end_loses_no_record(me: Shell) -> None:
         (disk / "ballast").unlink()
         eventually(lambda: me("poll", "later") and me.states("later") == {"1/a/01": "failed"})
         assert "exit 3" in me("status", "later", "1/a")
+        assert "job.status says FAILED or ABORTED" in me("why", "later", "1/a")
 
 
 def test_outputs_with_names_that_are_no_text_come_home(me: Shell) -> None:
