@@ -33,10 +33,11 @@ ids fit into one poll or kill command.
 ``parse_kill(ids, code, out, err) -> {id: text}``
     What could not be killed, with the reason; an id that the system no longer knows is not an error.
 ``find_call(user, tokens[, place]) -> Call or None``     a look-up by token; None if there is no carrier
-``place(job_text) -> str``, ``PLACE_VARIABLE``
-    Only where one system has several queues that are asked each by itself: the one that a job file names, or
-    ``""``; and the variable in which a job that named one finds it. Its native id is then ``ID;PLACE``.
 ``parse_find(tokens, code, out, err) -> Answer``     keyed by token; ``Seen.native_id`` is set
+
+A module may offer ``place(job_text) -> str`` and ``PLACE_VARIABLE``, where one system has several queues that are
+asked each by itself: the one that a job file names, or ``""``; and the variable in which a job that named one finds
+it. Its native id is then ``ID;PLACE``.
 
 Text arrives decoded as UTF-8 with replacement. ``code`` is the exit code, None if the command could not be
 started or timed out (``err`` says which: it begins with ``could not start`` or ``timed out``).
