@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -28,7 +29,7 @@ from jobmgr.service.context import M_FULL, RunContext
 from jobmgr.service.reach import blocked, needs_person, note_trouble
 from jobmgr.service.report import planned
 from jobmgr.service.workers import Workers
-from jobmgr.store.records import Change, InstanceChange, Job
+from jobmgr.store.records import Change, InstanceChange, Job, Place, by_place
 from jobmgr.transport.base import Hold
 from jobmgr_remote import wire
 
@@ -52,7 +53,6 @@ LEAVE_AT_ONCE = 3.0
 
 _WATCHABLE = (State.SUBMITTED, State.RUNNING)
 
-Place = tuple[str, str]
 Key = tuple[str, str]
 
 
@@ -264,10 +264,7 @@ class Engine:
 
     def poll(self, jobs: Iterable[Job], *, even_blocked: bool = False) -> None:
         """Start asking about these jobs, one call per host (several for very many jobs)."""
-        by_place: dict[Place, list[Job]] = {}
-        for job in jobs:
-            by_place.setdefault((job.platform, job.host), []).append(job)
-        for place, group in by_place.items():
+        for place, group in by_place(jobs).items():
             if not even_blocked and blocked(self.ctx.store.host(*place), self.ctx.now()):
                 continue
             self._poll_place(place, group)
@@ -315,11 +312,9 @@ class Engine:
             return
         self._unwatched = False
         # A job whose process is gone would end a long poll at once; its second look comes when it is due.
-        by_place: dict[Place, list[Job]] = {}
-        for job in self.ctx.store.jobs_where(states=_WATCHABLE):
-            if not job.grace_since and self._watched.get(job.key) != job.submit:
-                by_place.setdefault((job.platform, job.host), []).append(job)
-        for place, jobs in by_place.items():
+        active = self.ctx.store.jobs_where(states=_WATCHABLE)
+        new = [job for job in active if not job.grace_since and self._watched.get(job.key) != job.submit]
+        for place, jobs in by_place(new).items():
             platform = self.ctx.world.platform(place[0])
             if not platform.long_poll:
                 continue
@@ -467,23 +462,24 @@ class Engine:
     def _resend(self) -> None:
         now = self.ctx.now()
         due = [job for job in self.ctx.store.to_resend() if (job.next_poll or 0.0) <= now]
-        by_place: dict[Place, list[Job]] = {}
-        for job in due:
-            by_place.setdefault((job.platform, job.host), []).append(job)
-        for place, jobs in by_place.items():
-            if blocked(self.ctx.store.host(*place), now):
-                continue
-            platform = self.ctx.world.platform(place[0])
 
-            def work(
-                platform: Platform = platform, host: str = place[1], jobs: list[Job] = jobs
-            ) -> submit.Sent:
-                return submit.send(self.ctx, platform, host, jobs)
+        def finish(sent: submit.Sent) -> None:
+            self.totals.submitted += sum(change.new.state is State.SUBMITTED for change in sent.changes)
 
-            def finish(sent: submit.Sent) -> None:
-                self.totals.submitted += sum(change.new.state is State.SUBMITTED for change in sent.changes)
+        self._send_again("resend", due, submit.send, finish)
 
-            self._start(("resend", *place), work, finish)
+    def _send_again(
+        self,
+        kind: str,
+        jobs: Iterable[Job],
+        send: Callable[[RunContext, Platform, str, list[Job]], Any],
+        finish: Callable[[Any], None],
+    ) -> None:
+        """Start one call per host about these jobs, but on hosts that are left alone."""
+        for place, group in by_place(jobs).items():
+            if not blocked(self.ctx.store.host(*place), self.ctx.now()):
+                platform = self.ctx.world.platform(place[0])
+                self._start((kind, *place), partial(send, self.ctx, platform, place[1], group), finish)
 
     # --- kills -------------------------------------------------------------------------------------
 
@@ -493,22 +489,13 @@ class Engine:
         if now < self._kills_due:
             return
         self._kills_due = now + KILLS_EVERY
-        for place, jobs in kill.unheard(self.ctx, now).items():
-            if blocked(self.ctx.store.host(*place), now):
-                continue
-            platform = self.ctx.world.platform(place[0])
 
-            def work(
-                platform: Platform = platform, host: str = place[1], jobs: list[Job] = jobs
-            ) -> kill.Killed:
-                return kill.kill_at(self.ctx, platform, host, jobs)
+        def finish(killed: kill.Killed) -> None:
+            self.totals.changed += sum(result.job.state is State.KILLED for result in killed.results)
+            if killed.error is not None:
+                self.totals.trouble(killed.host, killed.error)
 
-            def finish(killed: kill.Killed) -> None:
-                self.totals.changed += sum(result.job.state is State.KILLED for result in killed.results)
-                if killed.error is not None:
-                    self.totals.trouble(killed.host, killed.error)
-
-            self._start(("kill", *place), work, finish)
+        self._send_again("kill", kill.unheard(self.ctx, now), kill.kill_at, finish)
 
     # --- what follows --------------------------------------------------------------------------------
 
@@ -566,12 +553,12 @@ class Engine:
         if not due:
             return
         jobs = {job.number: job for job in self.ctx.store.jobs_where(numbers=sorted({r.number for r in due}))}
-        by_place: dict[Place, list[Any]] = {}
+        there: dict[Place, list[Any]] = {}
         for entry in due:
             job = jobs[entry.number]
-            by_place.setdefault((job.platform, job.host), []).append(entry)
+            there.setdefault((job.platform, job.host), []).append(entry)
         watched = self._watched_places()
-        for place, entries in by_place.items():
+        for place, entries in there.items():
             record = self.ctx.store.host(*place)
             if blocked(record, now) or (place in watched and now < self._retrieve_at.get(place, 0.0)):
                 continue

@@ -13,7 +13,7 @@ from jobmgr.service.context import RunContext
 from jobmgr.service.reach import needs_person
 from jobmgr.service.workers import each
 from jobmgr.store import records
-from jobmgr.store.records import Job, Retrieval
+from jobmgr.store.records import Job, Retrieval, by_place
 
 FEW = 20
 """Up to so many jobs are asked for one by one; for more, all files of the run are gone through once."""
@@ -41,11 +41,9 @@ def fetch(ctx: RunContext, jobs: Sequence[Job], to: Path | None) -> Fetched:
         fetched.outcome += turned.totals.retrieved
         fetched.unreachable.update(turned.totals.unreachable)
         fetched.person.update(turned.totals.person)
-    by_place: dict[tuple[str, str], list[Job]] = {}
-    for job in ctx.store.jobs_where(numbers=[job.number for job in jobs]):
-        by_place.setdefault((job.platform, job.host), []).append(job)
-    results = each(lambda item: _from_host(ctx, item[0], item[1]), list(by_place.items()))
-    for place, result in zip(by_place, results, strict=True):
+    there = by_place(ctx.store.jobs_where(numbers=[job.number for job in jobs]))
+    results = each(lambda item: _from_host(ctx, item[0], item[1]), list(there.items()))
+    for place, result in zip(there, results, strict=True):
         if isinstance(result, JobmgrError):
             fetched.trouble(place[1], result)
         else:

@@ -19,7 +19,7 @@ from jobmgr.service import poll
 from jobmgr.service.context import RunContext
 from jobmgr.service.verdicts import store_changes
 from jobmgr.service.workers import each
-from jobmgr.store.records import Change, Job
+from jobmgr.store.records import Change, Job, by_place
 from jobmgr_remote import wire
 
 GRACE = 10.0
@@ -62,14 +62,9 @@ def kill_jobs(
     ``even_final``: ask about final ones too (a lost job, before it may be retried).
     """
     active = ctx.store.mark_kill_intent([job.number for job in jobs], ctx.now())
-    by_place: dict[tuple[str, str], list[Job]] = {}
-    for job in jobs if even_final else active:
-        by_place.setdefault((job.platform, job.host), []).append(job)
-    if not by_place:
-        return []
     return each(
         lambda item: kill_at(ctx, ctx.world.platform(item[0][0]), item[0][1], item[1], grace),
-        list(by_place.items()),
+        list(by_place(jobs if even_final else active).items()),
     )
 
 
@@ -88,15 +83,15 @@ def drop_queued(ctx: RunContext, jobs: Sequence[Job]) -> list[Result]:
     return [Result(change.new, wire.K_KILLED, "it had not been submitted") for change in made]
 
 
-def unheard(ctx: RunContext, now: float) -> dict[tuple[str, str], list[Job]]:
-    """(platform, host) -> jobs that were to be killed, a while ago, and whose host does not know of it."""
-    found: dict[tuple[str, str], list[Job]] = {}
+def unheard(ctx: RunContext, now: float) -> list[Job]:
+    """Jobs that were to be killed, a while ago, and whose host does not know of it."""
+    found = []
     for job in ctx.store.to_kill_again(now - AGAIN):
         look = ctx.store.last_look(job.number)
         if look is None or look[0] < (job.kill_intended or 0.0):
             continue  # it has not been looked at since
         if wire.decode_evidence(json.loads(look[1])).killed is not True:
-            found.setdefault((job.platform, job.host), []).append(job)
+            found.append(job)
     return found
 
 

@@ -6,6 +6,7 @@ otherwise. None = not known, or never.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -133,6 +134,18 @@ class Job(NamedTuple):
     @property
     def key(self) -> tuple[str, str]:
         return self.cycle, self.task
+
+
+Place = tuple[str, str]
+"""(platform, host)"""
+
+
+def by_place(jobs: Iterable[Job]) -> dict[Place, list[Job]]:
+    """The jobs of each host, in their order."""
+    found: dict[Place, list[Job]] = {}
+    for job in jobs:
+        found.setdefault((job.platform, job.host), []).append(job)
+    return found
 
 
 def job_id(cycle: str, task: str, submit: int) -> str:

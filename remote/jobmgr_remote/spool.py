@@ -132,6 +132,8 @@ class Spool(object):
         """Take entries that nobody has taken out of the queue (their tokens are revoked, so it is only
         tidiness).
         """
+        if not tokens:
+            return
         content = self.content()
         for token in tokens:
             name = content.by_token.get(token)

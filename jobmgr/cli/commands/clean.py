@@ -53,10 +53,7 @@ def run(args: argparse.Namespace, context: Context) -> int:
                 return EXIT_OK
         done = asked.clean(local=local, remote=remote)
     if not context.options.quiet:
-        tops = _tops(done.paths)
-        context.show(*(f"deleted {_place(*one)}" for one in tops[:LISTED]))
-        if len(tops) > LISTED:
-            context.show(f"… {len(tops) - LISTED} more")
+        context.show(*_lines("deleted ", done.paths))
     return _told(asked.name, done, False, context)
 
 
@@ -79,11 +76,13 @@ def _place(host: str, path: str) -> str:
 
 
 def _listed(paths: Sequence[tuple[str, str]]) -> list[str]:
-    if not paths:
-        return ["nothing to delete"]
+    return ["to be deleted:", *_lines("  ", paths)] if paths else ["nothing to delete"]
+
+
+def _lines(before: str, paths: Sequence[tuple[str, str]]) -> list[str]:
     tops = _tops(paths)
     rest = [f"… {len(tops) - LISTED} more"] if len(tops) > LISTED else []
-    return ["to be deleted:", *(f"  {_place(*one)}" for one in tops[:LISTED]), *rest]
+    return [*(before + _place(*one) for one in tops[:LISTED]), *rest]
 
 
 def _agreed(name: str) -> bool:

@@ -41,50 +41,48 @@ class Kill(object):
 
 
 def run(request: wire.Request, reply: object, host: object) -> None:
-    """Answers with one wire.Killed per job, evidence of afterwards included (see :func:`_without_directory`)."""
+    """Answers with one wire.Killed per job, evidence of afterwards included.
+
+    Where the run directory is not there nobody can say how the jobs ended, but what carries their tokens, or the
+    ids that the caller knows, is ended all the same.
+    """
     spool = background.tend(host, dict(request.options, max_active=None))
     looker = evidence.Looker(host, spool)
     items = jobs_poll.checked(request.items, reply)
-    if host.run_state != session.RUN_OK:
-        _without_directory(items, looker, request.options, reply, host)
-        return
-    before = [looker.safe_look(item) for item in items]
-    kills = [Kill(item, one) for item, one in zip(items, before)]
-    for kill in kills:
-        _mark_and_revoke(kill, host)
-    spool.withdraw([kill.token for kill in kills if kill.revoked])
-    spool.release([kill.token for kill in kills if not kill.troubles])
+    kills = [Kill(item, looker.safe_look(item)) for item in items]
+    if host.run_state == session.RUN_OK:
+        for kill in kills:
+            _mark_and_revoke(kill, host)
+        spool.withdraw([kill.token for kill in kills if kill.revoked])
+        spool.release([kill.token for kill in kills if not kill.troubles])
+    else:
+        spool.withdraw([kill.token for kill in kills])
     _cancel(kills, host)
     _end_processes(kills, looker, request.options, reply)
     background.tend(host, request.options)
     looker.forget()
     after = looker.look([kill.item for kill in kills], reply.progress)
+    answer = _answer if host.run_state == session.RUN_OK else _answer_without_directory
     for kill, one in zip(kills, after):
-        result, text = kill.result(one)
-        one = jobs_poll.with_files(kill.item, one, host)
-        reply.job(wire.Killed(one.job, one.token, result, text, one))
+        reply.job(answer(kill, one, host))
 
 
-def _without_directory(
-    items: "list[dict]", looker: evidence.Looker, options: dict, reply: object, host: object
-) -> None:
-    """Jobs whose run directory is not there: nobody can say how they ended, but what carries their tokens, or the
-    ids that the caller knows, can be ended. Only where it was deleted is there evidence: that nothing is left. A
-    file system that comes back may hold another story.
+def _answer(kill: Kill, one: wire.Evidence, host: object) -> wire.Killed:
+    result, text = kill.result(one)
+    return wire.Killed(one.job, one.token, result, text, jobs_poll.with_files(kill.item, one, host))
+
+
+def _answer_without_directory(kill: Kill, one: wire.Evidence, host: object) -> wire.Killed:
+    """Only where the directory was deleted is there evidence: that nothing is left of the job. A file system that
+    comes back may hold another story.
     """
-    kills = [Kill(item, looker.safe_look(item)) for item in items]
-    looker.spool.withdraw([kill.token for kill in kills])
-    _cancel(kills, host)
-    _end_processes(kills, looker, options, reply)
-    after = looker.look([kill.item for kill in kills], reply.progress)
-    for kill, one in zip(kills, after):
-        told = host.run_state == session.RUN_ABSENT and not kill.troubles
-        if told and kill.runner == runners.BACKGROUND:
-            one = one._replace(process=wire.P_GONE, claim=wire.C_REVOKED)
-        if not told:
-            kill.troubles.append("its run directory is not there, so nobody can say how it ended")
-        result, text = kill.result(one)
-        reply.job(wire.Killed(kill.item["job"], kill.token, result, text, one if told else None))
+    told = host.run_state == session.RUN_ABSENT and not kill.troubles
+    if told and kill.runner == runners.BACKGROUND:
+        one = one._replace(process=wire.P_GONE, claim=wire.C_REVOKED)
+    if not told:
+        kill.troubles.append("its run directory is not there, so nobody can say how it ended")
+    result, text = kill.result(one)
+    return wire.Killed(one.job, one.token, result, text, one if told else None)
 
 
 def _mark_and_revoke(kill: Kill, host: object) -> None:
