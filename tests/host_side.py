@@ -165,7 +165,7 @@ class Host:
         return found
 
     def slots(self) -> list[int]:
-        return [pid for pid in self.processes() if b"slot.sh" in _command(pid)]
+        return [pid for pid in self.processes() if b"\0slot\0" in _command(pid)]
 
     def end(self) -> None:
         """End whatever a test has left running."""

@@ -27,6 +27,10 @@ def main(argv=None):
         from jobmgr_remote import restricted
 
         return restricted.main(words[1:], above)
+    if words[:1] == ["slot"]:
+        from jobmgr_remote import slot
+
+        slot.main(words[1:])
     from jobmgr_remote import session
 
     if len(words) != 1:

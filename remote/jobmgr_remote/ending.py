@@ -1,6 +1,6 @@
 """Ending the processes of many jobs at once: all of theirs, and nobody else's.
 
-What belongs to a job: its wrapper; what descends from it by parent process; what carries its token in the
+What belongs to a job: its first process; what descends from it by parent process; what carries its token in the
 environment it was started with; what shares a session or a process group that the job has made; and what its
 slot has adopted since the job began (a slot is a child subreaper, so ``setsid``, double forks and an emptied
 environment do not get away). What never belongs to it: slots, other jobs' processes, this process, and what
@@ -17,10 +17,10 @@ from collections import namedtuple
 
 from jobmgr_remote import proc
 
-#: A job whose processes are to end. ``pid``/``start``: its wrapper (0, "" if it is not known). ``slot``:
-#: process id of its
-#: slot, 0 if that has gone. ``left``: what earlier jobs have left to the slots (spool.Left).
-Target = namedtuple("Target", "token pid start slot left")
+#: A job whose processes are to end. ``pid``/``start``: its first process (0, "" if it is not known). ``slot``: process id
+#: of its slot, 0 if it has none. ``left``: what earlier jobs have left to the slots (spool.Left). ``wrapper``: whether the
+#: first process is a wrapper, which records how the others end.
+Target = namedtuple("Target", "token pid start slot left wrapper")
 
 #: Seconds to go on stopping what forks faster than we look.
 STORM = 20.0
@@ -35,12 +35,17 @@ LATE_ROUNDS = 10
 
 
 class Ending(object):
-    """Ends the processes of jobs. ``slots``: the process ids of all live slots."""
+    """Ends the processes of jobs. ``slots``: the process ids of all live slots; ``keeper`` (spool.Keeper): which of
+    them looks after which job.
+    """
 
-    def __init__(self, targets: "list[Target]", slots: "set[int]", progress: object) -> None:
+    def __init__(
+        self, targets: "list[Target]", slots: "set[int]", progress: object, keeper: object
+    ) -> None:
         self.targets = {target.token: target for target in targets}
         self.slots = slots
         self.progress = progress
+        self.keeper = keeper
         self.owner = {}  # type: dict[tuple[int, str], str]
         self.members = {}  # type: dict[tuple[int, str], proc.Process]
         self.troubles = {token: [] for token in self.targets}  # type: dict[str, list[str]]
@@ -61,6 +66,10 @@ class Ending(object):
             return {}
         self._stop_all(signal.SIGSTOP)
         stopped = self._alive()
+        for process in stopped:  # what is stopped cannot end before its slot knows why
+            target = self._target(process)
+            if target.slot and self._is_first(process):
+                self.keeper.tell(target.token)
         self._signal(stopped, signal.SIGTERM)
         self._signal(stopped, signal.SIGCONT)
         self._wait(stopped, grace)
@@ -130,8 +139,7 @@ class Ending(object):
     def _add_adopted(self, table: dict, marks: dict, found: "dict[int, str]") -> None:
         by_slot = {}
         for target in self.targets.values():
-            wrapper = table.get(target.pid)
-            if target.slot and wrapper is not None and wrapper.start == target.start:
+            if target.slot and self._is_with(target, table):
                 by_slot[target.slot] = target
             for left in target.left:
                 process = table.get(left.pid)
@@ -144,6 +152,11 @@ class Ending(object):
                 continue
             if not _is_left(process, target):
                 found[pid] = target.token
+
+    def _is_with(self, target: Target, table: dict) -> bool:
+        """Whether, when the table was read, the slot had not gone on from this job."""
+        first = table.get(target.pid)
+        return (first is not None and first.start == target.start) or self.keeper.holds(target.token)
 
     def _grow(self, table: dict, marks: dict, found: "dict[int, str]") -> bool:
         """Add children of what was found, and what shares its sessions and groups; True if there was
@@ -207,9 +220,15 @@ class Ending(object):
         self._signal(left, signal.SIGKILL)
         self._wait(left, AFTER_KILL)
 
-    def _is_wrapper(self, process: proc.Process) -> bool:
-        target = self.targets[self.owner[process.pid, process.start]]
+    def _target(self, process: proc.Process) -> Target:
+        return self.targets[self.owner[process.pid, process.start]]
+
+    def _is_first(self, process: proc.Process) -> bool:
+        target = self._target(process)
         return (process.pid, process.start) == (target.pid, target.start)
+
+    def _is_wrapper(self, process: proc.Process) -> bool:
+        return self._target(process).wrapper and self._is_first(process)
 
     def _signal(self, processes: "list[proc.Process]", number: int) -> None:
         """Wrappers last, so that each still sees how its processes end."""

@@ -152,7 +152,14 @@ class Looker(object):
         elsewhere = self.elsewhere(instance, hostname)
         if elsewhere:
             return elsewhere
-        return state_of_process(int(pid), start, item.get("token", ""))
+        state = state_of_process(int(pid), start, item.get("token", ""))
+        if state in (wire.P_GONE, wire.P_NOT_OURS) and self._is_held(item.get("token", "")):
+            return wire.P_ALIVE  # its slot is about to record how it ended
+        return state
+
+    def _is_held(self, token: str) -> bool:
+        words = self.content.entries.get(self.content.by_token.get(token, ""), "").split()
+        return len(words) == 2 and words[0].isdigit() and proc.is_alive(int(words[0]), words[1])
 
     def _not_started(self, item: dict, claim: fence.Claim) -> str:
         token = item.get("token", "")

@@ -36,6 +36,7 @@ MANY_QUOTES = 200
 GRACE = 10
 RETRY = 3600
 WRAPPER = "wrapper.sh"
+SCRIPTS = "scripts.sh"
 MESSAGE = "jobmgr-message"
 SERVICE_BIN = layout.SERVICE + "/bin"
 
@@ -248,13 +249,15 @@ def install_support(run_dir: str) -> str:
     The wrapper reads each script through a file of its name beside it. Costs two comparisons when they are
     there. Raises OSError if they cannot be written.
     """
-    wrapper = _source(WRAPPER)
+    wrapper, scripts = _source(WRAPPER), _source(SCRIPTS)
     message = _source(MESSAGE + ".sh")
-    path = "%s/wrapper-%08x%08x.sh" % (layout.LIB, zlib.crc32(wrapper), zlib.adler32(wrapper))
+    digest = "%08x%08x" % (zlib.crc32(wrapper + scripts), zlib.adler32(wrapper + scripts))
+    path = "%s/wrapper-%s.sh" % (layout.LIB, digest)
     if not os.path.exists(run_dir + "/" + path):  # it comes last: where it is, the others are
         for name, key in _SCRIPTS:
             if key != "script_file":
                 _have("%s/%s/%s" % (run_dir, layout.LIB, key), b'eval "$jobmgr_%s"\n' % name.encode(), 0o600)
+        _have("%s/%s/scripts-%s.sh" % (run_dir, layout.LIB, digest), scripts, 0o600)
     _have(run_dir + "/" + path, wrapper, 0o600)
     _have(run_dir + "/" + SERVICE_BIN + "/" + MESSAGE, message, 0o700)
     return path

@@ -45,6 +45,10 @@ class Lock(object):
             os.close(self._fd)
             self._fd = -1
 
+    def fileno(self) -> int:
+        """The descriptor; a program that inherits it has the lock as well, where there is flock."""
+        return self._fd
+
     def _acquire(self) -> None:
         deadline = time.monotonic() + self.timeout
         pause = 0.002

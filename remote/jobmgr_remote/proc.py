@@ -17,6 +17,8 @@ TOKEN_VARIABLE = "JOBMGR_TOKEN"
 #: Set by jobmgr for what it starts and what must outlive the job that it was called from (an SSH master, a
 #: slot).
 SERVICE_VARIABLE = "JOBMGR_SERVICE"
+#: Set by a slot for a job that it looks after itself: ``PID TIME``, the slot's process id and the time of the start.
+SLOT_VARIABLE = "JOBMGR_SLOT"
 
 #: What a command said: ``code`` is None if it could not be started or took too long (``err`` says which).
 Done = namedtuple("Done", "code out err")

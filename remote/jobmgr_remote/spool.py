@@ -3,7 +3,7 @@
 ``~/.jobmgr/spool/HOSTNAME/INSTANCE/`` belongs to one life of the machine, so that nothing queued before a
 reboot ever runs::
 
-    queue/ENTRY               a job that waits: run directory, job, token, login file or "", one per line
+    queue/ENTRY               a job that waits: run directory, job, token, login file or "", supervision, one per line
     taken/ENTRY               the slot that has it: PID START; created exclusively, so one slot wins
     slots/NUMBER              a slot: PID START
     slots/NUMBER.PID.last     end of that slot. Empty: it has closed its door; else: it must look once more
@@ -12,13 +12,14 @@ reboot ever runs::
     max_active                how many jobs may run at once
     lock                      held while slots are counted and started
 
-ENTRY is ``TIME-INDEX-TOKEN``, so names sort by the order of submission. A slot is ``job/slot.sh``. No wake-up
-is lost: a slot that finds the queue empty creates its ``.last`` exclusively before it ends, and who has
+ENTRY is ``TIME-INDEX-TOKEN``, so names sort by the order of submission. A slot is ``slot.py``; it has its entry
+until all is recorded about that job. No wake-up is lost: a slot that finds the queue empty creates its ``.last`` exclusively before it ends, and who has
 queued a job creates the same file for each live slot; whoever comes second knows of the other. That a job
 runs once is not decided here but by its claim.
 """
 
 import os
+import sys
 import time
 from collections import namedtuple
 
@@ -26,23 +27,41 @@ from jobmgr_remote import fence, layout, proc, wire
 from jobmgr_remote.lock import Held, Lock
 from jobmgr_remote.session import read_small, write_all, write_beside
 
-#: A job for the queue; ``login`` is a file of ``export`` lines, or "".
-Queued = namedtuple("Queued", "run_dir job token login")
-#: A registered slot. ``ending``: it has closed its door.
-Slot = namedtuple("Slot", "number pid start ending")
+#: A job for the queue. ``login`` is a file of ``export`` lines, or ""; ``supervision`` is BY_SLOT where the slot itself
+#: looks after the job, "" where a wrapper does.
+Queued = namedtuple("Queued", "run_dir job token login supervision")
+
+
+class Slot(namedtuple("Slot", "number pid start ending")):
+    """A registered slot. ``ending``: it has closed its door."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        """What stands in an entry that it has taken."""
+        return "%d %s" % (self.pid, self.start)
+
+
 #: A process that an earlier job has left to a slot; ``token`` is that job's.
 Left = namedtuple("Left", "pid start pgid sid token")
 #: What is in the spool: entry name -> "PID START" of its slot, "" if nobody has taken it.
 #: ``by_token``: token -> entry name.
 Content = namedtuple("Content", "entries by_token")
 
+BY_SLOT = "by-slot"
 TOKEN_LENGTH = 36
 #: An entry whose taker cannot be told counts as abandoned after so many seconds.
 NAMELESS = 10.0
 #: Spools of earlier instances are removed after so many seconds.
 OLD_INSTANCE = 30 * 86400.0
 KEPT_VARIABLES = ("HOME", "PATH", "USER", "LOGNAME", "LANG", "SHELL", "TMPDIR")
-PR_SET_CHILD_SUBREAPER = 36
+
+#: Seconds between two looks for what is about to be there.
+PAUSE = 0.002
+#: The signal by which a slot is told to look at the kill mark of its job (a real-time signal: nothing else uses it, and
+#: none is lost).
+TELL = 40
 
 _children = []  # type: list[int]
 
@@ -51,8 +70,20 @@ class Spool(object):
     """The spool of this machine's present life."""
 
     def __init__(self, home: str, hostname: str, instance: str) -> None:
-        self.host_folder = home + "/" + layout.HOST_SPOOL + "/" + hostname
-        self.folder = self.host_folder + "/" + instance.replace(":", ".").replace("/", "_")
+        self._lie_in(
+            "/".join((home, layout.HOST_SPOOL, hostname, instance.replace(":", ".").replace("/", "_")))
+        )
+
+    @classmethod
+    def at(cls, folder: str) -> "Spool":
+        """The spool in this folder."""
+        made = cls.__new__(cls)
+        made._lie_in(folder)
+        return made
+
+    def _lie_in(self, folder: str) -> None:
+        self.folder = folder
+        self.host_folder = os.path.dirname(folder)
         self.queue = self.folder + "/queue"
         self.taken = self.folder + "/taken"
         self.slots = self.folder + "/slots"
@@ -122,7 +153,9 @@ class Spool(object):
     def read_entry(self, name: str) -> "Queued | None":
         """What an entry says; None if it is gone or makes no sense."""
         lines = read_small(self.queue + "/" + name, 16384).split("\n")
-        return Queued(*lines[:4]) if len(lines) >= 4 else None
+        if len(lines) < 4:
+            return None
+        return Queued(*lines[:4], supervision=lines[4] if len(lines) > 4 else "")
 
     def jobs(self) -> "list[Queued]":
         """The jobs that wait or run, or have ended moments ago."""
@@ -141,29 +174,33 @@ class Spool(object):
                 _unlink(self.queue + "/" + name)
 
     def release(self, tokens: "list[str]") -> None:
-        """Let the slots of these jobs end with the job that they have, as far as no other job waits for them.
-
-        The entries of such jobs go here and now: each of a thousand slots would look through the whole queue and
-        start a program that removes one of them. The jobs have been claimed or revoked: nobody needs their
-        entries any more.
+        """Let the slots of these jobs end with the job that they have, as far as no other job waits for them:
+        each of a thousand slots would look through the whole queue for work.
         """
         try:
             with self.lock(0.0):
                 content = self.content()
-                slots = {"%d %s" % (slot.pid, slot.start): slot for slot in self.live_slots()}
-                held = {}  # type: dict[str, list[str]]
-                for name in (content.by_token[token] for token in tokens if token in content.by_token):
-                    if content.entries[name] in slots:
-                        held.setdefault(content.entries[name], []).append(name)
+                slots = {slot.name: slot for slot in self.live_slots()}
+                mine = (content.entries[content.by_token[token]] for token in tokens if token in content.by_token)
+                held = [taker for taker in dict.fromkeys(mine) if taker in slots]
                 waiting = sum(1 for taker in content.entries.values() if not taker)
-                for taker in list(held)[waiting:]:
-                    slot = slots[taker]
-                    fence.create_directly(self._mark(slot.number, slot.pid, "retire"), "")
-                    for name in held[taker]:
-                        _unlink(self.queue + "/" + name)
-                        _unlink(self.taken + "/" + name)
+                for taker in held[waiting:]:
+                    fence.create_directly(self.mark(slots[taker].number, slots[taker].pid, "retire"), "")
         except (Held, OSError):
             pass  # they find out by themselves
+
+    def keeper(self) -> "Keeper":
+        """Who looks after which job now."""
+        content = self.content()
+        slots = {slot.name: slot for slot in self.live_slots()}
+        return Keeper(
+            self.taken,
+            {
+                token: (name, slots[content.entries[name]])
+                for token, name in content.by_token.items()
+                if content.entries[name] in slots
+            },
+        )
 
     # --- slots -------------------------------------------------------------------------------------
 
@@ -179,19 +216,19 @@ class Spool(object):
                     )
         return sorted(found)
 
-    def _mark(self, number: int, pid: int, kind: str) -> str:
+    def mark(self, number: int, pid: int, kind: str) -> str:
         return "%s/%d.%d.%s" % (self.slots, number, pid, kind)
 
     def _has_closed(self, number: int, pid: int) -> bool:
         try:
-            return os.stat(self._mark(number, pid, "last")).st_size == 0
+            return os.stat(self.mark(number, pid, "last")).st_size == 0
         except OSError:
             return False
 
     def orphans(self, slot: Slot) -> "list[Left]":
         """Processes that earlier jobs have left to a slot."""
         found = []
-        for row in read_small(self._mark(slot.number, slot.pid, "orphans"), 1 << 20).splitlines():
+        for row in read_small(self.mark(slot.number, slot.pid, "orphans"), 1 << 20).splitlines():
             words = row.split()
             if len(words) == 5 and words[0].isdigit() and words[2].isdigit() and words[3].isdigit():
                 found.append(Left(int(words[0]), words[1], int(words[2]), int(words[3]), words[4]))
@@ -208,7 +245,7 @@ class Spool(object):
         text = read_small(self.folder + "/max_active", 100).strip()
         return int(text) if text.isdigit() and int(text) > 0 else default_max_active()
 
-    def tend(self, bash: str, script: str, timeout: float = 0.0) -> int:
+    def tend(self, bash: str, timeout: float = 0.0) -> int:
         """Put back what dead slots had taken, wake and start slots as far as there is work. Returns how many
         were started.
 
@@ -218,12 +255,12 @@ class Spool(object):
         if not self.exists() or not (_names(self.queue) or _names(self.taken) or _names(self.slots)):
             return 0
         try:
-            with self.lock(timeout):
-                return self._tend(bash, script)
+            with self.lock(timeout) as lock:
+                return self._tend(bash, lock)
         except Held:
             return 0
 
-    def _tend(self, bash: str, script: str) -> int:
+    def _tend(self, bash: str, lock: Lock) -> int:
         slots = self.live_slots()
         busy = self._clear_dead(slots)
         self._tidy_slot_files(slots)
@@ -239,14 +276,13 @@ class Spool(object):
             return 0
         taken_numbers = {slot.number for slot in awake}
         free = (number for number in range(1, allowed + len(awake) + 1) if number not in taken_numbers)
-        subreaper = load_prctl()
-        for entry in waiting[:missing]:
-            self._start_slot(next(free), bash, script, entry, subreaper)
+        rows = ["%d %s\n" % (next(free), entry) for entry in waiting[:missing]]
+        self._start_slots(rows, bash, lock)
         return missing
 
     def _clear_dead(self, slots: "list[Slot]") -> int:
         """Deal with what dead slots had taken; returns how many of their jobs still run."""
-        living = {"%d %s" % (slot.pid, slot.start) for slot in slots}
+        living = {slot.name for slot in slots}
         busy = 0
         for name in _names(self.taken):
             taker = self._taker(name)
@@ -291,7 +327,7 @@ class Spool(object):
 
     def _poke(self, slot: Slot) -> bool:
         """Tell a live slot to look once more before it ends; False if it has closed its door already."""
-        path = self._mark(slot.number, slot.pid, "last")
+        path = self.mark(slot.number, slot.pid, "last")
         temporary = self.folder + "/.poke.%d" % os.getpid()
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -309,39 +345,33 @@ class Spool(object):
     def _mark_surplus(self, awake: "list[Slot]", busy: int, allowed: int) -> None:
         keep = max(0, allowed - busy)
         for position, slot in enumerate(awake):
-            path = self._mark(slot.number, slot.pid, "retire")
+            path = self.mark(slot.number, slot.pid, "retire")
             if position >= keep:
                 fence.create_directly(path, "")
             elif os.path.exists(path):
                 _unlink(path)
 
-    def _start_slot(self, number: int, bash: str, script: str, entry: str, subreaper: object) -> None:
-        """Fork a slot, which begins with ``entry`` if nobody is faster.
+    def _start_slots(self, rows: "list[str]", bash: str, lock: Lock) -> None:
+        """Start a program that becomes these slots: ``NUMBER ENTRY``, each begins with its entry if nobody is faster.
 
-        It is registered before the lock can be free again, since the child holds the lock until it execs.
+        They are registered before the lock can be free again: it passes to that program.
         """
+        get, put = os.pipe()
+        argv = slot_command() + [self.folder, bash, str(lock.fileno())]
         pid = os.fork()
-        if pid:
-            _children.append(pid)
-            return
+        if pid == 0:
+            try:
+                _become(argv, get, lock.fileno())
+            finally:
+                os._exit(127)
+        _children.append(pid)
+        os.close(get)
         try:
-            self._become_slot(number, bash, script, entry, subreaper)
+            write_all(put, "".join(rows).encode())
+        except BrokenPipeError:  # it could not start; a later call tries again
+            pass
         finally:
-            os._exit(127)
-
-    def _become_slot(self, number: int, bash: str, script: str, entry: str, subreaper: object) -> None:
-        me = proc.own()
-        for kind in ("last", "retire", "orphans"):
-            _unlink(self._mark(number, me.pid, kind))
-        write_beside("%s/%d" % (self.slots, number), "%d %s\n" % (me.pid, me.start))
-        os.setsid()
-        os.chdir("/")
-        os.umask(0o077)
-        if subreaper is not None:
-            subreaper(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        _default_signals()
-        _only_null_files()
-        os.execve(bash, [bash, script, self.folder, str(number), me.start, entry], slot_environment())
+            os.close(put)
 
     def remove_old_instances(self) -> None:
         """Delete spools of lives of this machine that ended long ago."""
@@ -359,23 +389,73 @@ def default_max_active() -> int:
 
 
 def slot_environment() -> "dict[str, str]":
-    """What a slot and so each job starts with: the user's login, and nothing of the call that happened to
-    start it.
-    """
+    """What a slot starts with: the user's login, and nothing of the call that happened to start it."""
+    return dict(job_environment(), **{proc.SERVICE_VARIABLE: "slot"})
+
+
+def job_environment() -> "dict[str, str]":
+    """What of a slot's environment its jobs get."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     kept.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
-    kept[proc.SERVICE_VARIABLE] = "slot"
     return kept
 
 
-def load_prctl() -> object:
-    """The C library's prctl, or None where it cannot be had (a slot then works without being a subreaper)."""
-    try:
-        import ctypes
+class Keeper(object):
+    """The slots that look after jobs: what ``ending.py`` has to know of them, and to tell them."""
 
-        return ctypes.CDLL(None, use_errno=True).prctl
-    except Exception:
-        return None
+    def __init__(self, taken: str, slots: "dict[str, tuple[str, Slot]]") -> None:
+        self._taken = taken
+        self._slots = slots
+
+    def slot(self, token: str) -> "Slot | None":
+        """The slot that has the job."""
+        return self._slots[token][1] if token in self._slots else None
+
+    def holds(self, token: str) -> bool:
+        """Whether that slot still has it: not all is recorded that there is to record."""
+        if token not in self._slots:
+            return False
+        name, slot = self._slots[token]
+        return os.path.exists(self._taken + "/" + name) and proc.is_alive(slot.pid, slot.start)
+
+    def await_records(self, tokens: "list[str]", seconds: float) -> None:
+        """Wait until all is recorded about these jobs, or so long."""
+        deadline = time.monotonic() + seconds
+        for token in tokens:
+            while self.holds(token) and time.monotonic() < deadline:
+                time.sleep(PAUSE)
+
+    def tell(self, token: str) -> None:
+        """Tell the slot that its job is being killed."""
+        slot = self.slot(token)
+        process = proc.look(slot.pid) if slot else None
+        if process is not None and process.start == slot.start:
+            proc.send(process, TELL)
+
+
+def slot_command() -> "list[str]":
+    """How slots are started: this same code, by this same Python."""
+    package = os.path.dirname(os.path.abspath(__file__))
+    archive = os.path.dirname(package)
+    return [sys.executable, "-I", "-S", archive if os.path.isfile(archive) else package, "slot"]
+
+
+def _become(argv: "list[str]", stdin: int, lock: int) -> None:
+    """Turn this process into another program, in a session of its own and with nothing of ours but the lock."""
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o077)
+    _default_signals()
+    null = os.open(os.devnull, os.O_RDWR)
+    for number, fd in enumerate((stdin, null, null)):
+        os.dup2(fd, number)
+    for text in os.listdir("/proc/self/fd"):
+        if int(text) > 2:
+            try:
+                os.set_inheritable(int(text), int(text) == lock)
+            except OSError:  # the listing's own descriptor
+                pass
+    os.execve(argv[0], argv, slot_environment())
 
 
 def _default_signals() -> None:
@@ -385,19 +465,6 @@ def _default_signals() -> None:
         if number not in (signal.SIGKILL, signal.SIGSTOP):
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-
-
-def _only_null_files() -> None:
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):
-        os.dup2(null, number)
-    # Not the lock: it has to be held until exec closes it.
-    for text in os.listdir("/proc/self/fd"):
-        if int(text) > 2:
-            try:
-                os.set_inheritable(int(text), False)
-            except OSError:  # the listing's own descriptor
-                pass
 
 
 def _reap() -> None:

@@ -113,9 +113,26 @@ def line(key: str, value: str) -> str:
 
 def header(token: str, runner: str, submit_time: str) -> str:
     """The first lines, as jobs-submit creates the file."""
+    return head(token, runner) + line(SUBMIT_TIME, submit_time)
+
+
+def head(token: str, runner: str) -> str:
+    """Whose file it is."""
+    return line(STATUS_VERSION, VERSION) + line(TOKEN, token) + line(RUNNER, runner)
+
+
+def opening(
+    attempt: int, pid: int, start: str, instance: str, hostname: str, native_id: str, start_time: str
+) -> str:
+    """The lines that open an attempt."""
+    values = (str(attempt), str(pid), start, instance, hostname, native_id, start_time)
+    return "".join(line(key, value) for key, value in zip(ATTEMPT_KEYS, values))
+
+
+def closing(elapsed: float, cpu: float, exit_time: str, record: str) -> str:
+    """The lines that close an attempt; times in seconds."""
     return (
-        line(STATUS_VERSION, VERSION) + line(TOKEN, token)
-        + line(RUNNER, runner) + line(SUBMIT_TIME, submit_time)
+        line(ELAPSED, "%.2f" % elapsed) + line(CPU, "%.2f" % cpu) + line(EXIT_TIME, exit_time) + line(EXIT, record)
     )
 
 

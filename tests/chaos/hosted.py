@@ -6,10 +6,11 @@ socket, passes the stdin, stdout and stderr of a call, and says in one JSON line
 what is to go wrong; the answer is one JSON line with the exit code, and whether the fault came about.
 
 Steps are the system calls by which the host side changes something. A fault happens before or after the
-N-th of them, in the called process (``who: main``) or in the slot that it starts (``who: slot``). A command that it
-runs (``sbatch``) is a step as well.
+N-th of them, in the called process (``who: main``) or in what it forks, until that is another program (``who:
+fork``). A command that it runs (``sbatch``) is a step as well. A plan ``slot`` is for the slots that the call starts.
 
-Started as ``python hosted.py once HOME VERB PLAN FD`` it is one call and nothing else (batch.py); FD is where it
+Started as ``python hosted.py slot PLAN HOME slot ...`` it is the program that becomes slots. Started as ``python hosted.py
+once HOME VERB PLAN FD`` it is one call and nothing else (batch.py); FD is where it
 says that the fault came about.
 """
 
@@ -27,7 +28,7 @@ from typing import Any
 
 STEPS = (
     "mkdir", "open", "write", "fsync", "rename", "replace", "link", "symlink", "unlink", "ftruncate", "chmod",
-    "fork", "setsid", "execve",
+    "fork", "setsid", "execve", "posix_spawn", "wait4",
 )  # fmt: skip
 FULL = ("mkdir", "open", "write", "fsync", "rename", "replace", "link", "symlink", "ftruncate")
 """What fails on a full disk."""
@@ -113,7 +114,7 @@ def trapped(text: str, count: int, mark: str) -> str:
 
 def work(verb: str, plan: dict[str, Any], home: str, fired: int) -> int:
     """The call itself, in a process of its own."""
-    from jobmgr_remote import jobfile, lock, session
+    from jobmgr_remote import jobfile, lock, session, spool
     from jobmgr_remote.runners import background
 
     # Who holds a lock may be stopped; nobody has a minute to wait for it.
@@ -123,11 +124,8 @@ def work(verb: str, plan: dict[str, Any], home: str, fired: int) -> int:
     real_time = time.time
     time.time = lambda: real_time() + offset
     if plan.get("slot"):
-        path = f"{home}/slot-{plan['slot']}.sh"
-        own = os.path.join(os.path.dirname(jobfile.__file__), "job", "slot.sh")
-        with open(own) as source, open(path, "w") as target:
-            target.write(trapped(source.read(), plan["slot"], f"{home}/fired"))
-        background.slot_script = lambda *_: path
+        program = [sys.executable, os.path.abspath(__file__), "slot", json.dumps(plan["slot"]), home]
+        spool.slot_command = lambda: [*program, "slot"]
     if plan.get("wrapper"):
         real_source = jobfile._source
         jobfile._source = lambda name: (
@@ -233,6 +231,26 @@ def reap(*_: object) -> None:
         pass
 
 
+class SlotSteps(Steps):
+    """The steps of each slot that a program becomes."""
+
+    def __init__(self, plan: dict[str, Any], home: str) -> None:
+        super().__init__({"kind": "kill", **plan, "who": "fork"}, -1)
+        self.mark = f"{home}/fired"
+
+    def fire(self, name: str) -> None:
+        os.close(self.real["open"](self.mark, os.O_WRONLY | os.O_CREAT, 0o600))
+
+
+def slots(plan: str, home: str, words: list[str]) -> None:
+    """The program that becomes slots, which strike where the plan says."""
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../remote"))
+    from jobmgr_remote import slot
+
+    SlotSteps(json.loads(plan), home).install()
+    slot.main(words)
+
+
 def once(home: str, verb: str, plan: str, fired: str) -> int:
     """One call on stdin and stdout."""
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) + "/remote")
@@ -299,6 +317,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "slot":
+        slots(sys.argv[2], sys.argv[3], sys.argv[5:])
     if sys.argv[1] == "once":
         sys.exit(once(*sys.argv[2:]))
     main()

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,7 @@ class Family:
     ``then``: what happens after the faulty submit, before the ticks. ``lossy``: a job may be lost (may have
     run). ``tries``: the last step to try; 0: until the fault does not come about any more. ``own``: it strikes
     what only this harness' own host has, or has in a folder: slots, boots, wrappers that no queue looks after.
+    ``task``: more keys of the suite's tasks.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Family:
     lossy: bool = False
     tries: int = 0
     own: bool = False
+    task: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -89,8 +92,8 @@ FAMILIES = (
         for when in ("before", "after")
     ),
     *(
-        Family(f"slot killed {when} a system call of its start",
-               lambda at, _, when=when: steps("kill", at, when, "slot"), own=True)
+        Family(f"slots killed {when} a system call of their start",
+               lambda at, _, when=when: steps("kill", at, when, "fork"), own=True)
         for when in ("before", "after")
     ),
     Family("host rebooted before a system call", lambda at, _: steps("kill", at, "before"), reboot, lossy=True,
@@ -110,8 +113,16 @@ FAMILIES = (
            lambda at, _: steps("kill", at, "before", verb=wire.JOBS_POLL)),
     Family("disk full in jobs-poll",
            lambda at, _: steps("full", at, "on", verb=wire.JOBS_POLL, errno=errno.ENOSPC)),
-    Family("slot killed before a command", lambda at, _: Fault(plan={"slot": at}), lossy=True, own=True),
-    Family("wrapper killed before a command", lambda at, _: Fault(plan={"wrapper": at}), lossy=True, own=True),
+    *(
+        Family(f"slot killed {when} a system call",
+               lambda at, _, when=when: Fault(plan={"slot": {"at": at, "when": when}}), lossy=True, own=True)
+        for when in ("before", "after")
+    ),
+    Family("slot stopped, goes on after a while",
+           lambda at, _: Fault(plan={"slot": {"kind": "stop", "at": at, "when": "before"}}), own=True),
+    Family("job's shell killed before a command", lambda at, _: Fault(plan={"wrapper": at}), lossy=True, own=True),
+    Family("wrapper killed before a command", lambda at, _: Fault(plan={"wrapper": at}), lossy=True, own=True,
+           task={"time_limit": "1h"}),
     Family("request cut after a line", lambda at, _: Fault(request_lines=part(at, LINES))),
     Family("request cut within a line", lambda at, dice: Fault(request_bytes=(at - 1) * 97 + dice.randrange(97))),
     Family("reply cut after a line", lambda at, _: Fault(reply_lines=part(at, LINES))),
@@ -134,7 +145,7 @@ OF_ANY_HOST = tuple(family for family in FAMILIES if not family.own)
 def one(made: World, session: Session, family: Family, at: int, dice: Dice) -> bool:
     """One scenario. False if it came to its end before the fault did. Raises AssertionError."""
     made.arm(family.fault(at, dice))
-    run = submitted(made, session, made.suite(), made.new_name())
+    run = submitted(made, session, made.suite(**family.task), made.new_name())
     try:
         family.then(made, run, dice)
         made.settle(run)

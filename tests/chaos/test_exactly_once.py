@@ -86,13 +86,14 @@ def test_each_fault_comes_about() -> None:
         for fault in (
             steps("kill", 3, "before"),
             steps("kill", 3, "after"),
-            steps("kill", 2, "before", "slot"),
+            steps("kill", 2, "before", "fork"),
             steps("full", 3, "on", errno=28),
             Fault(request_lines=1),
             Fault(reply_lines=1),
             Fault(twice="after"),
             Fault(twice="at once"),
-            Fault(plan={"slot": 3}),
+            Fault(plan={"slot": {"at": 12, "when": "before"}}),
+            Fault(plan={"slot": {"at": 12, "when": "after"}}),
             Fault(plan={"wrapper": 3}),
         ):
             made.arm(fault)

@@ -32,7 +32,7 @@ def faults() -> st.SearchStrategy[Fault]:
         st.builds(lambda verb, n: Fault(verb, request_lines=n), verbs, st.integers(0, 3)),
         st.builds(lambda verb, n: Fault(verb, reply_lines=n), verbs, st.integers(0, 4)),
         st.builds(lambda verb, how: Fault(verb, twice=how), verbs, st.sampled_from(["after", "at once"])),
-        st.builds(lambda n: Fault(plan={"slot": n}), at),
+        st.builds(lambda n, when: Fault(plan={"slot": {"at": n, "when": when}}), at, moments),
         st.builds(lambda n: Fault(plan={"wrapper": n}), st.integers(1, 150)),
     )  # fmt: skip
 

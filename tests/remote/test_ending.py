@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from jobmgr_remote import ending, proc
 from jobmgr_remote.ending import Ending, Target
-from jobmgr_remote.spool import Left
+from jobmgr_remote.spool import Keeper, Left
 
 SLOT, WRAPPER = 100, 200
+NOBODY = Keeper("/nowhere", {})
 
 
 def process(pid: int, ppid: int, pgid: int = 0, sid: int = 0, start: int = 50) -> proc.Process:
@@ -28,9 +29,11 @@ def belongs(
     left: tuple[Left, ...] = (),
     wrapper: int = WRAPPER,
     slot: int = SLOT,
+    keeper: Keeper | None = None,
 ) -> set[int]:
     """The process ids that belong to the job ``t`` in a table of BASE and ``more``."""
-    one = Ending([Target("t", wrapper, "50" if wrapper else "", slot, left)], {SLOT, 900}, lambda: None)
+    target = Target("t", wrapper, "50" if wrapper else "", slot, left, True)
+    one = Ending([target], {SLOT, 900}, lambda: None, keeper or NOBODY)
     one._mark = lambda process: (marks or {}).get(process.pid, ("", False))  # type: ignore[method-assign]
     table = {process.pid: process for process in (*BASE, *more)}
     return {process.pid for process, _ in one._belonging(table)}
@@ -88,7 +91,7 @@ def test_services_are_spared_with_all_that_they_have_started() -> None:
 
 
 def test_a_number_that_was_given_again_does_not_belong() -> None:
-    one = Ending([Target("t", WRAPPER, "7", SLOT, ())], {SLOT}, lambda: None)
+    one = Ending([Target("t", WRAPPER, "7", SLOT, (), True)], {SLOT}, lambda: None, NOBODY)
     one._mark = lambda _: ("", False)  # type: ignore[method-assign]
     assert one._belonging({process.pid: process for process in BASE}) == []
 
@@ -137,7 +140,7 @@ def immortal(monkeypatch: pytest.MonkeyPatch, answer: str) -> tuple[dict[str, li
     monkeypatch.setattr(ending, "LAST_LINES", 0.02)
     monkeypatch.setattr(proc, "look", lambda _: Immortal.seen)
     monkeypatch.setattr(proc, "send", lambda _, number: sent.append(number) or answer)
-    one = Immortal([Target("t", WRAPPER, "50", SLOT, ())], set(), lambda: None)
+    one = Immortal([Target("t", WRAPPER, "50", SLOT, (), True)], set(), lambda: None, NOBODY)
     return one.run(0.02), sent
 
 
@@ -155,4 +158,4 @@ def test_what_may_not_be_signalled_is_said_once_and_left(monkeypatch: pytest.Mon
 
 
 def test_nothing_to_end_is_nothing_to_do() -> None:
-    assert Ending([], set(), lambda: None).run(10) == {}
+    assert Ending([], set(), lambda: None, NOBODY).run(10) == {}

@@ -197,15 +197,17 @@ def test_what_a_failed_job_has_left_running_is_ended(new_host: Host) -> None:
     assert marked(number) == set()
 
 
-def test_a_wrapper_that_was_killed_by_force_leaves_no_child_behind(new_host: Host) -> None:
+def test_a_job_whose_shell_was_killed_by_force_leaves_no_child_behind(new_host: Host) -> None:
     number = f"{5000 + os.getpid()}.5"
     item = new_host.job(f"setsid sleep {number} & sleep {number}")
     new_host.submit(item)
     await_that(lambda: len(marked(number)) == 2)
     os.kill(int(new_host.facts(item)[status.PID]), signal.SIGKILL)
-    (one,) = new_host.kill(item, grace=1)
-    assert one.result == wire.K_KILLED
+    new_host.wait_exit(item)
+    assert new_host.exit_of(item) == "SIGNAL/KILL"
     assert marked(number) == set()
+    (one,) = new_host.kill(item, grace=1)
+    assert one.result == wire.K_FINISHED
 
 
 def test_a_fork_storm_is_ended(new_host: Host) -> None:

@@ -287,13 +287,16 @@ def test_a_poll_restarts_slots_that_were_killed(host: Host) -> None:
     items = [host.job("sleep 0.3", task=f"t{n}") for n in range(4)]
     host.submit(*items, max_active=1)
     host.wait_started(items[0])
+    kill_slots(host)
+    await_that(lambda: host.poll(*items) and all(map(host.exit_of, items[1:])))
+    assert host.exit_of(items[0]) == ""  # it ran to its end, and nobody was there to see it
+    assert host.poll(items[0])[0].process == wire.P_GONE
+
+
+def kill_slots(host: Host) -> None:
     for pid in host.slots():
         os.kill(pid, signal.SIGKILL)
     await_that(lambda: not host.slots())
-    host.poll(*items, wait=60)
-    host.wait_exit(items[0])
-    host.poll(*items)
-    host.wait_exit(*items)
 
 
 # --- waiting -----------------------------------------------------------------------------------------
@@ -329,6 +332,7 @@ def test_a_wait_notices_a_process_that_died_without_a_word_and_does_not_say_so_t
     new_host.submit(item)
     new_host.wait_started(item)
     item["seen_size"] = (new_host.log_dir(item) / "job.status").stat().st_size
+    kill_slots(new_host)
     os.kill(int(new_host.facts(item)[status.PID]), signal.SIGKILL)
     (one,) = new_host.poll(item, wait=60)
     assert one.process == wire.P_GONE
@@ -424,7 +428,7 @@ def test_in_a_stream_a_job_that_waits_is_no_news_and_one_that_dies_is(new_host: 
     waiting = new_host.job(task="waiting")
     lay(new_host, waiting)
     queue = Spool(str(new_host.home), HERE[1], HERE[0])
-    assert queue.enqueue([Queued(str(new_host.run_dir), waiting["job"], waiting["token"], "")]) == {}
+    assert queue.enqueue([Queued(str(new_host.run_dir), waiting["job"], waiting["token"], "", "")]) == {}
     with subprocess.Popen(["sleep", "1000"]) as sleeper:
         item = running(new_host, "dies", sleeper.pid)
         with streaming(new_host, waiting, item, tend=False) as told:

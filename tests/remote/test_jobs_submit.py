@@ -427,7 +427,7 @@ def test_a_job_in_the_spool_a_started_one_and_one_with_an_id_are_already_there(
         (new_host.run_dir / layout.token_dir(item["token"])).mkdir(parents=True)
         journal(batch, item)
     spool = Spool(str(new_host.home), os.uname()[1], proc.instance())
-    spool.enqueue([Queued(batch.run_dir, queued["job"], queued["token"], "")])
+    spool.enqueue([Queued(batch.run_dir, queued["job"], queued["token"], "", "")])
     claim = fence.token_file(batch.run_dir, started["token"], layout.CLAIM)
     assert fence.create_directly(claim, "77 77 5 x y\n")
     fence.write_native_id(batch.run_dir, named["token"], "101")

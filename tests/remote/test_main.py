@@ -82,7 +82,7 @@ def test_install_unpacks_and_compiles_and_removes_the_archive(python: str, tmp_p
     assert [entry.name for entry in tmp_path.iterdir()] == [folder.name]
     assert (folder / "python").read_text().strip() == found["python"]  # type: ignore[index]
     assert list((folder / "jobmgr_remote" / "__pycache__").glob("session.*.pyc"))
-    assert (folder / "jobmgr_remote" / "job" / "slot.sh").is_file()
+    assert (folder / "jobmgr_remote" / "job" / "wrapper.sh").is_file()
     assert folder.stat().st_mode & 0o777 == 0o700
     main = folder / "jobmgr_remote" / "__main__.py"
     assert subprocess.run(

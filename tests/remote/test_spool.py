@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from host_side import PACKAGE, await_that, host_in
 from jobmgr_remote import fence, layout, proc, spool, wire
 from jobmgr_remote.runners import background
+from jobmgr_remote.slot import Slot, load_prctl
 
-SLOT = str(PACKAGE / "job" / "slot.sh")
 BASH = shutil.which("bash") or ""
 
 # A stand-in for the wrapper: it claims the token and says that it ran.
@@ -57,12 +57,12 @@ class Bench:
             (folder / "job").write_text(text)
             (self.run_dir / layout.token_dir(token)).mkdir(parents=True)
             self.tokens.append(token)
-            jobs.append(spool.Queued(str(self.run_dir), job, token, ""))
+            jobs.append(spool.Queued(str(self.run_dir), job, token, "", ""))
         assert self.spool.enqueue(jobs) == {}
         return [job.token for job in jobs]
 
     def tend(self, bash: str = BASH) -> int:
-        return self.spool.tend(bash, SLOT, 20.0)
+        return self.spool.tend(bash, 20.0)
 
     def ran(self) -> list[str]:
         try:
@@ -263,6 +263,7 @@ def start_waiting(bench: Bench, count: int) -> list[str]:
     pids = bench.run_dir / "pids"
     bench.tend()
     await_that(lambda: pids.exists() and pids.read_text().count("\n") == count)
+    bench.live()  # all are registered, and what has started them has let go of the lock
     return tokens
 
 
@@ -275,7 +276,6 @@ def test_the_slots_of_jobs_that_are_killed_end_with_them_as_far_as_nothing_waits
     more = bench.queue(1, WAITING)
     bench.spool.release([tokens[0], tokens[1], tokens[3], more[0], str(uuid.uuid4())])
     assert retiring(bench) == 2
-    assert set(bench.spool.content().by_token) == {tokens[0], tokens[2], more[0]}
     (bench.run_dir / "go").touch()
     await_that(lambda: sorted(bench.ran()) == sorted(bench.tokens))
     bench.until_empty()
@@ -283,14 +283,19 @@ def test_the_slots_of_jobs_that_are_killed_end_with_them_as_far_as_nothing_waits
     assert os.listdir(bench.spool.slots) == os.listdir(bench.spool.queue) == os.listdir(bench.spool.taken) == []
 
 
-def test_a_slot_that_has_run_many_of_them_counts_once(bench: Bench) -> None:
-    (first,) = bench.queue(1)
-    tokens = [first, *start_waiting(bench, 1)]
-    assert set(bench.spool.content().by_token) == set(tokens)  # the first has ended and is not swept yet
-    more = bench.queue(1)
-    bench.spool.release(tokens)
-    assert retiring(bench) == 0
-    assert set(bench.spool.content().by_token) == {*tokens, *more}
+def test_a_slot_lets_go_of_each_job_as_it_ends(bench: Bench) -> None:
+    bench.queue(1)
+    tokens = start_waiting(bench, 1)
+    assert set(bench.spool.content().by_token) == set(tokens)
+    (slot,) = bench.live()
+    keeper = bench.spool.keeper()
+    assert keeper.slot(tokens[0]) == slot
+    assert keeper.holds(tokens[0])
+    assert keeper.slot(bench.tokens[0]) is None
+    assert not keeper.holds(bench.tokens[0])
+    (bench.run_dir / "go").touch()
+    keeper.await_records(tokens, 60.0)
+    assert not keeper.holds(tokens[0])
 
 
 def test_a_slot_that_was_to_end_with_its_job_takes_what_has_come_since(bench: Bench) -> None:
@@ -352,7 +357,7 @@ def test_two_who_tend_at_once_start_no_slot_too_many(bench: Bench) -> None:
         f"import sys; sys.path[0]={str(PACKAGE.parent)!r}\n"
         "from jobmgr_remote import spool, proc\n"
         f"one = spool.Spool({str(bench.run_dir.parent)!r}, 'host', proc.instance())\n"
-        f"print(one.tend({BASH!r}, {SLOT!r}, 30.0))\n"
+        f"print(one.tend({BASH!r}, 30.0))\n"
     )
     many = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(6)]
     started = sum(int(process.communicate()[0]) for process in many)
@@ -372,16 +377,29 @@ def test_spools_of_lives_long_ago_are_removed(bench: Bench) -> None:
     assert bench.spool.exists()
 
 
+def slot_alone(bench: Bench, told: str = "") -> int:
+    """The life of a slot with nothing to begin with, which finds ``told`` in its ``.last``; its process id."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            slot = Slot(bench.spool, 1, BASH)
+            slot.register()
+            if told:
+                Path(bench.spool.slots, f"1.{os.getpid()}.last").write_text(told)
+            slot.work()
+        finally:
+            os._exit(0)
+    await_that(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid)
+    return pid
+
+
 def test_a_full_disk_ends_a_slot_instead_of_turning_it_in_circles(bench: Bench) -> None:
     bench.queue(1, "true\n")
     shutil.rmtree(bench.spool.taken)
     Path(bench.spool.taken).touch()  # nothing can be taken
-    started = subprocess.Popen([BASH, SLOT, bench.spool.folder, "1", "1"])
     try:
-        assert started.wait(20) == 0
+        slot_alone(bench)
     finally:
-        started.kill()
-        started.wait()
         os.unlink(bench.spool.taken)
         os.mkdir(bench.spool.taken)
 
@@ -444,10 +462,8 @@ def most_at_once(facts: list[dict[str, str]]) -> int:
 
 
 def test_a_slot_that_was_told_to_look_once_more_does_so_before_it_closes_its_door(bench: Bench) -> None:
-    mark = bench.spool.slots + "/1.$$.last"
-    script = f'echo more >"{mark}"; echo $$; exec bash {SLOT} {bench.spool.folder} 1 1'
-    done = subprocess.run([BASH, "-c", script], stdout=subprocess.PIPE, check=True, timeout=60)
-    assert Path(bench.spool.slots, f"1.{done.stdout.decode().strip()}.last").read_text() == ""
+    pid = slot_alone(bench, "more\n")
+    assert Path(bench.spool.slots, f"1.{pid}.last").read_text() == ""
 
 
 def refuse(number: int) -> Callable[..., None]:
@@ -460,7 +476,7 @@ def refuse(number: int) -> Callable[..., None]:
 def test_a_job_that_cannot_be_queued_is_told_and_leaves_nothing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = spool.Queued(str(bench.run_dir), "1/t/01", str(uuid.uuid4()), "")
+    job = spool.Queued(str(bench.run_dir), "1/t/01", str(uuid.uuid4()), "", "")
     with monkeypatch.context() as patch:
         patch.setattr(spool, "write_all", refuse(errno.ENOSPC))
         failed = bench.spool.enqueue([job])
@@ -485,7 +501,7 @@ def test_rows_about_what_jobs_left_that_make_no_sense_are_left_out(bench: Bench)
 def test_who_finds_the_spool_locked_leaves_it_to_the_other(bench: Bench) -> None:
     bench.queue()
     with bench.spool.lock(1.0):
-        assert bench.spool.tend(BASH, SLOT, 0.0) == 0
+        assert bench.spool.tend(BASH, 0.0) == 0
     assert bench.spool.live_slots() == []
 
 
@@ -510,16 +526,12 @@ def test_a_slot_that_was_to_retire_stays_when_there_is_room_again(bench: Bench) 
     assert not mark.exists()
 
 
-def test_a_slot_works_without_being_a_subreaper(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slot_works_without_being_a_subreaper(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object, **__: object) -> None:
         raise OSError("no C library to be had")
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    assert spool.load_prctl() is None
-    tokens = bench.queue(2)
-    bench.tend()
-    await_that(lambda: sorted(bench.ran()) == sorted(tokens))
-    bench.until_empty()
+    assert load_prctl() is None
 
 
 def test_children_that_somebody_else_has_waited_for_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -534,18 +546,24 @@ def test_the_age_of_what_is_not_there_is_nothing(tmp_path: Path) -> None:
     assert spool._age(str(tmp_path / "gone")) == 0.0
 
 
-def test_the_slot_script_is_laid_out_where_bash_cannot_read_the_package(
+def test_slots_come_out_of_an_archive_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert spool.slot_command()[1:] == ["-I", "-S", str(PACKAGE), "slot"]
+    archive = tmp_path / "archive.pyz"
+    archive.touch()
+    monkeypatch.setattr(spool, "__file__", f"{archive}/jobmgr_remote/spool.py")
+    assert spool.slot_command()[1:] == ["-I", "-S", str(archive), "slot"]
+
+
+def test_a_program_that_does_not_become_a_slot_leaves_its_job_to_the_next_call(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The package in an archive: its files can be had, but have no path."""
-    assert background.slot_script(bench.spool) == SLOT
-    monkeypatch.setattr(background, "__file__", "/archive.pyz/jobmgr_remote/runners/background.py")
-    copy = background.slot_script(bench.spool)
-    assert Path(copy).parent == Path(bench.spool.folder)
-    assert Path(copy).read_bytes() == Path(SLOT).read_bytes()
-    first = os.stat(copy).st_ino
-    assert background.slot_script(bench.spool) == copy
-    assert os.stat(copy).st_ino == first
+    (token,) = bench.queue()
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "slot_command", lambda: ["/no/such/program"])
+        assert bench.tend() == 1
+    await_that(lambda: bench.tend() == 1)
+    bench.until_empty()
+    assert bench.ran() == [token]
 
 
 def test_a_spool_that_cannot_be_tended_stops_no_call(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

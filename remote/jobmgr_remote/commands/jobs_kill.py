@@ -7,8 +7,9 @@ ours; by ending.py for the processes of this machine, all jobs in one go.
 
 from jobmgr_remote import evidence, fence, proc, runners, session, status, wire
 from jobmgr_remote.commands import jobs_poll
-from jobmgr_remote.ending import Ending, Target
+from jobmgr_remote.ending import LAST_LINES, Ending, Target
 from jobmgr_remote.runners import background
+from jobmgr_remote.spool import Keeper
 
 GRACE = 10.0
 MAX_GRACE = 600.0
@@ -151,6 +152,7 @@ def _end_processes(kills: "list[Kill]", looker: evidence.Looker, options: dict, 
     """
     by_token = {}  # type: dict[str, Kill]
     targets = []
+    keeper = looker.spool.keeper()
     slots = {slot.pid: slot for slot in looker.spool.live_slots()}
     left = [row for slot in slots.values() for row in looker.spool.orphans(slot)]
     for kill in kills:
@@ -158,19 +160,20 @@ def _end_processes(kills: "list[Kill]", looker: evidence.Looker, options: dict, 
             continue
         if kill.finished and kill.before.file.facts[status.EXIT].startswith(status.SUCCEEDED):
             continue
-        target = _target(kill, looker, slots, left)
+        target = _target(kill, looker, keeper, left)
         if target is not None:
             by_token[kill.token] = kill
             targets.append(target)
     grace = options.get("grace")
     grace = GRACE if grace is None else max(0.0, min(float(grace), MAX_GRACE))
-    ending = Ending(targets, set(slots), reply.progress)
+    ending = Ending(targets, set(slots), reply.progress, keeper)
     for token, troubles in ending.run(grace).items():
         by_token[token].troubles.extend(troubles)
         by_token[token].ended = by_token[token].ended or token in ending.ended
+    keeper.await_records(list(by_token), LAST_LINES)
 
 
-def _target(kill: Kill, looker: evidence.Looker, slots: dict, left: list) -> "Target | None":
+def _target(kill: Kill, looker: evidence.Looker, keeper: Keeper, left: list) -> "Target | None":
     """Whose processes are to end; None (and a trouble) if the job is on another machine."""
     claim = looker.claim(kill.token)
     facts = kill.before.file.facts
@@ -190,9 +193,12 @@ def _target(kill: Kill, looker: evidence.Looker, slots: dict, left: list) -> "Ta
                 )
             )
         return None
+    slot = keeper.slot(kill.token)
+    slot_pid = slot.pid if slot is not None and not elsewhere else 0
     if elsewhere or not proc.is_job_process(pid, start, kill.token):
-        return Target(kill.token, 0, "", 0, left)
-    wrapper = proc.look(pid)
-    if wrapper is None:
-        return Target(kill.token, 0, "", 0, left)
-    return Target(kill.token, pid, wrapper.start, wrapper.ppid if wrapper.ppid in slots else 0, left)
+        return Target(kill.token, 0, start, slot_pid, left, False)
+    first = proc.look(pid)
+    if first is None:
+        return Target(kill.token, 0, start, slot_pid, left, False)
+    supervised = bool(proc.variable(proc.environment(pid), proc.SLOT_VARIABLE))
+    return Target(kill.token, pid, first.start, slot_pid, left, not supervised)

@@ -9,7 +9,7 @@ import os
 import time
 
 from jobmgr_remote import fence, hostconf, jobfile, layout, proc, runners, session, status, wire
-from jobmgr_remote.spool import Queued
+from jobmgr_remote.spool import BY_SLOT, Queued
 
 #: Submit commands of batch systems that run at once.
 AT_ONCE = 4
@@ -431,7 +431,7 @@ def _submit_background(batch: Batch, ready: "list[dict]") -> None:
     if not ready:  # what an earlier request has queued may still wait for somebody to start it
         background.tend(batch.host, batch.options)
         return
-    jobs = [Queued(batch.run_dir, item["job"], item["token"], batch.login) for item in ready]
+    jobs = [Queued(batch.run_dir, item["job"], item["token"], batch.login, _supervision(item)) for item in ready]
     trouble = ""
     try:
         failed = background.submit(batch.host, jobs, batch.options.get("max_active"))
@@ -446,6 +446,12 @@ def _submit_background(batch: Batch, ready: "list[dict]") -> None:
         batch.answer(
             item, *((wire.R_FAILED, "", session.os_error_text(error)) if error else (wire.R_SUBMITTED,))
         )
+
+
+def _supervision(item: dict) -> str:
+    """Who looks after a job: the slot itself, or a wrapper where there is more to do."""
+    more = item.get("time_limit") is not None or item.get("err_script") or item.get("exit_script")
+    return "" if more else BY_SLOT
 
 
 def _submit_batch(batch: Batch, ready: "list[dict]") -> None:

@@ -25,58 +25,15 @@
 set +aefuC
 set +o posix
 
-jobmgr_service=${JOBMGR_SERVICE-}
-unset JOBMGR_SERVICE
 jobmgr_token=$JOBMGR_TOKEN
 jobmgr_run_dir=$JOBMGR_SUITE_DIR
 jobmgr_log_dir=$JOBMGR_LOG_DIR
 jobmgr_lib=${BASH_SOURCE[0]%/*}
+jobmgr_scripts=$jobmgr_lib/scripts-${BASH_SOURCE[0]##*/wrapper-}
 jobmgr_pid=$$
-jobmgr_child=
-jobmgr_forking=
-jobmgr_last=
-jobmgr_early=
-jobmgr_traps=0
-jobmgr_cause=
-jobmgr_soft=
-jobmgr_timer=
-jobmgr_timer_fd=
 jobmgr_pending=
 jobmgr_head=
-jobmgr_hurry=
-jobmgr_closed=
-jobmgr_stat=()
-jobmgr_found=()
-jobmgr_signals=(HUP INT QUIT TERM XCPU XFSZ USR1 USR2 PIPE ALRM VTALRM PROF IO PWR)
-
-# Set jobmgr_time to the time of now: UTC with Z, with milliseconds where bash knows them.
-# Done by arithmetic, because bash 4.2 formats local time only and TZ is the user's.
-jobmgr_set_time() {
-    local seconds fraction='' days doe yoe doy mp month
-    if ((BASH_VERSINFO[0] >= 5)); then
-        seconds=${EPOCHREALTIME//[!0-9]/} # its decimal point is the locale's
-        fraction=.${seconds:${#seconds}-6:3}
-        seconds=${seconds:0:${#seconds}-6}
-    else
-        printf -v seconds '%(%s)T' -1
-    fi
-    days=$((seconds / 86400 + 719468))
-    doe=$((days % 146097))
-    yoe=$(((doe - doe / 1460 + doe / 36524 - doe / 146096) / 365))
-    doy=$((doe - (365 * yoe + yoe / 4 - yoe / 100)))
-    mp=$(((5 * doy + 2) / 153))
-    month=$((mp < 10 ? mp + 3 : mp - 9))
-    printf -v jobmgr_time '%04d-%02d-%02dT%02d:%02d:%02d%sZ' \
-        $((yoe + 400 * (days / 146097) + (month <= 2))) $month $((doy - (153 * mp + 2) / 5 + 1)) \
-        $((seconds / 3600 % 24)) $((seconds / 60 % 60)) $((seconds % 60)) "$fraction"
-}
-
-# Set jobmgr_uptime to hundredths of a second of a clock that never jumps.
-jobmgr_set_uptime() {
-    local text=0.00
-    IFS=' ' read -r text _ < /proc/uptime
-    jobmgr_uptime=$((10#${text/./}))
-}
+jobmgr_extra_name=
 
 # Set jobmgr_stat to the fields of /proc/$1/stat from the third (state) on; fails if there is no such process.
 jobmgr_read_stat() {
@@ -87,36 +44,9 @@ jobmgr_read_stat() {
     jobmgr_stat=(${text##*) })
 }
 
-# Set jobmgr_native, jobmgr_index, jobmgr_start, jobmgr_hostname and jobmgr_instance: who and where this wrapper is.
-jobmgr_identify() {
-    local hostname='' boot=- one=- namespace
-    jobmgr_native=
-    jobmgr_index=
-    [[ -z $jobmgr_native_variable ]] || jobmgr_native=${!jobmgr_native_variable-}
-    [[ -z $jobmgr_index_variable ]] || jobmgr_index=${!jobmgr_index_variable-}
-    [[ $jobmgr_index =~ ^[0-9]+$ ]] || jobmgr_index= # Grid Engine says "undefined" outside of an array
-    [[ $jobmgr_index_variable != LSB_JOBINDEX || $jobmgr_index != 0 ]] || jobmgr_index=
-    [[ -z ${jobmgr_place_variable-} || -z $jobmgr_native ]] || jobmgr_native+=";${!jobmgr_place_variable-}"
-    jobmgr_native=${jobmgr_native//[![:graph:]]/}
-    jobmgr_restartable=$jobmgr_native
-    jobmgr_native=${jobmgr_native:-$jobmgr_pid}
-    jobmgr_read_stat "$jobmgr_pid" && jobmgr_start=${jobmgr_stat[19]}
-    jobmgr_start=${jobmgr_start:-0}
-    # Not $HOSTNAME: batch systems carry that over from the machine that submitted.
-    IFS= read -r hostname < /proc/sys/kernel/hostname
-    IFS= read -r boot < /proc/sys/kernel/random/boot_id
-    jobmgr_read_stat 1 && one=${jobmgr_stat[19]}
-    if [[ $hostname != "$jobmgr_hostname" || $jobmgr_instance != "$boot":*:"$one" ]]; then
-        jobmgr_hostname=$hostname
-        namespace=$(readlink /proc/self/ns/pid)
-        namespace=${namespace//[!0-9]/}
-        jobmgr_instance=$boot:${namespace:--}:$one # the same text as the host side's instance()
-    fi
-}
-
 # Become the one start of this token, or exit without a word. Sets jobmgr_attempt and jobmgr_status_file.
 jobmgr_claim() {
-    local folder=$jobmgr_run_dir/.service/jobs/$jobmgr_token created='' first='' line mask=''
+    local folder=$jobmgr_run_dir/.service/jobs/$jobmgr_token created='' written='' first='' line mask=''
     local claim=$folder/claim${jobmgr_index:+.$jobmgr_index}
     jobmgr_status_file=$jobmgr_log_dir/job.status${jobmgr_index:+.$jobmgr_index}
     jobmgr_attempt=1
@@ -128,10 +58,16 @@ jobmgr_claim() {
         umask 077
     fi
     set -C
-    { created=1 && printf '%s\n' "$jobmgr_native $jobmgr_pid $jobmgr_start $jobmgr_instance $jobmgr_hostname"; } \
-        2> /dev/null > "$claim"
+    {
+        created=1
+        printf '%s\n' "$jobmgr_native $jobmgr_pid $jobmgr_start $jobmgr_instance $jobmgr_hostname" && written=1
+    } 2> /dev/null > "$claim"
     set +C
     [[ -z $mask ]] || umask "$mask"
+    if [[ -n $created && -z $written && -n $jobmgr_slot ]]; then
+        rm -f -- "$claim" # a slot could not tell whose job that is
+        created=
+    fi
     [[ -z $created ]] || return 0
     if [[ ! -e $claim ]]; then
         printf '%s\n' "jobmgr: cannot write $claim, the job is not started" >&2
@@ -167,9 +103,6 @@ jobmgr_write() {
 
 # Write the lines that open an attempt.
 jobmgr_open_status() {
-    jobmgr_set_time
-    jobmgr_set_uptime
-    jobmgr_began=$jobmgr_uptime
     printf -v jobmgr_head 'JOBMGR_%s\n' "STATUS_VERSION=1" "TOKEN=$jobmgr_token" "RUNNER=$JOBMGR_RUNNER"
     printf -v jobmgr_opening 'JOBMGR_%s\n' "ATTEMPT=$jobmgr_attempt" "PID=$jobmgr_pid" \
         "START_IDENTITY=$jobmgr_start" "INSTANCE=$jobmgr_instance" "HOSTNAME=$jobmgr_hostname" \
@@ -178,6 +111,102 @@ jobmgr_open_status() {
         (umask 077 && printf '%s' "$jobmgr_head" > "$jobmgr_status_file")
     fi
     jobmgr_write "$jobmgr_opening"
+}
+
+# --- where a slot looks after the job ----------------------------------------------------------------------------------
+
+# This shell then claims the token, opens the attempt and runs the scripts. Signals, and how it ends, are the slot's part.
+# Bash reads this file command by command, so what is below costs such a job nothing.
+jobmgr_slot=${JOBMGR_SLOT-}
+unset JOBMGR_SLOT
+if [[ $jobmgr_slot == "$PPID "* && -d $JOBMGR_WORK_DIR && -x $JOBMGR_WORK_DIR ]]; then
+    jobmgr_native=$jobmgr_pid
+    jobmgr_index=
+    jobmgr_restartable=
+    jobmgr_time=${jobmgr_slot#* }
+    jobmgr_read_stat "$jobmgr_pid" && jobmgr_start=${jobmgr_stat[19]}
+    jobmgr_start=${jobmgr_start:-0}
+    jobmgr_claim
+    export JOBMGR_HOSTNAME=$jobmgr_hostname JOBMGR_ATTEMPT=1
+    jobmgr_open_status
+    . "$jobmgr_scripts"
+    exit
+fi
+jobmgr_slot=
+
+# --- the wrapper ---------------------------------------------------------------------------------------------------------
+
+jobmgr_service=${JOBMGR_SERVICE-}
+unset JOBMGR_SERVICE
+jobmgr_child=
+jobmgr_forking=
+jobmgr_last=
+jobmgr_early=
+jobmgr_traps=0
+jobmgr_cause=
+jobmgr_soft=
+jobmgr_timer=
+jobmgr_timer_fd=
+jobmgr_hurry=
+jobmgr_closed=
+jobmgr_stat=()
+jobmgr_found=()
+jobmgr_signals=(HUP INT QUIT TERM XCPU XFSZ USR1 USR2 PIPE ALRM VTALRM PROF IO PWR)
+
+# Set jobmgr_time to the time of now: UTC with Z, with milliseconds where bash knows them.
+# Done by arithmetic, because bash 4.2 formats local time only and TZ is the user's.
+jobmgr_set_time() {
+    local seconds fraction='' days doe yoe doy mp month
+    if ((BASH_VERSINFO[0] >= 5)); then
+        seconds=${EPOCHREALTIME//[!0-9]/} # its decimal point is the locale's
+        fraction=.${seconds:${#seconds}-6:3}
+        seconds=${seconds:0:${#seconds}-6}
+    else
+        printf -v seconds '%(%s)T' -1
+    fi
+    days=$((seconds / 86400 + 719468))
+    doe=$((days % 146097))
+    yoe=$(((doe - doe / 1460 + doe / 36524 - doe / 146096) / 365))
+    doy=$((doe - (365 * yoe + yoe / 4 - yoe / 100)))
+    mp=$(((5 * doy + 2) / 153))
+    month=$((mp < 10 ? mp + 3 : mp - 9))
+    printf -v jobmgr_time '%04d-%02d-%02dT%02d:%02d:%02d%sZ' \
+        $((yoe + 400 * (days / 146097) + (month <= 2))) $month $((doy - (153 * mp + 2) / 5 + 1)) \
+        $((seconds / 3600 % 24)) $((seconds / 60 % 60)) $((seconds % 60)) "$fraction"
+}
+
+# Set jobmgr_uptime to hundredths of a second of a clock that never jumps.
+jobmgr_set_uptime() {
+    local text=0.00
+    IFS=' ' read -r text _ < /proc/uptime
+    jobmgr_uptime=$((10#${text/./}))
+}
+
+# Set jobmgr_native, jobmgr_index, jobmgr_start, jobmgr_hostname and jobmgr_instance: who and where this wrapper is.
+jobmgr_identify() {
+    local hostname='' boot=- one=- namespace
+    jobmgr_native=
+    jobmgr_index=
+    [[ -z $jobmgr_native_variable ]] || jobmgr_native=${!jobmgr_native_variable-}
+    [[ -z $jobmgr_index_variable ]] || jobmgr_index=${!jobmgr_index_variable-}
+    [[ $jobmgr_index =~ ^[0-9]+$ ]] || jobmgr_index= # Grid Engine says "undefined" outside of an array
+    [[ $jobmgr_index_variable != LSB_JOBINDEX || $jobmgr_index != 0 ]] || jobmgr_index=
+    [[ -z ${jobmgr_place_variable-} || -z $jobmgr_native ]] || jobmgr_native+=";${!jobmgr_place_variable-}"
+    jobmgr_native=${jobmgr_native//[![:graph:]]/}
+    jobmgr_restartable=$jobmgr_native
+    jobmgr_native=${jobmgr_native:-$jobmgr_pid}
+    jobmgr_read_stat "$jobmgr_pid" && jobmgr_start=${jobmgr_stat[19]}
+    jobmgr_start=${jobmgr_start:-0}
+    # Not $HOSTNAME: batch systems carry that over from the machine that submitted.
+    IFS= read -r hostname < /proc/sys/kernel/hostname
+    IFS= read -r boot < /proc/sys/kernel/random/boot_id
+    jobmgr_read_stat 1 && one=${jobmgr_stat[19]}
+    if [[ $hostname != "$jobmgr_hostname" || $jobmgr_instance != "$boot":*:"$one" ]]; then
+        jobmgr_hostname=$hostname
+        namespace=$(readlink /proc/self/ns/pid)
+        namespace=${namespace//[!0-9]/}
+        jobmgr_instance=$boot:${namespace:--}:$one # the same text as the host side's instance()
+    fi
 }
 
 # Write the lines that close the attempt, with exit record $1. A full disk is waited for, then the lines go to the
@@ -388,56 +417,6 @@ jobmgr_sweep() {
     jobmgr_kill_all
 }
 
-# The subshell's side: options as a script that is started by itself would have them.
-jobmgr_enter() {
-    set +m
-    jobmgr_stop_timer
-    cd -- "$JOBMGR_WORK_DIR" || exit
-    jobmgr_set_path
-    if [[ ! -x $jobmgr_run_dir/.service/bin/jobmgr-message ]]; then
-        # A file system that is mounted noexec; bash FILE works there.
-        jobmgr-message() { bash "$JOBMGR_SUITE_DIR/.service/bin/jobmgr-message" "$@"; }
-        export -f jobmgr-message
-    fi
-}
-
-jobmgr_set_path() {
-    local ours=$jobmgr_run_dir/.service/bin:$jobmgr_run_dir/bin
-    [[ :${PATH-}: == *:"$ours":* ]] || export PATH="$ours:${PATH:-/usr/local/bin:/usr/bin:/bin}"
-}
-
-# After the init scripts, which may have changed anything: back to the promises.
-jobmgr_prepare() {
-    jobmgr_set_path
-    jobmgr_environment || exit
-    cd -- "$JOBMGR_WORK_DIR" || exit
-}
-
-jobmgr_check_init() {
-    (($1 == 0)) && return
-    printf '%s\n' "jobmgr: the $2 ended with exit code $1" >&2
-    exit "$1"
-}
-
-# Run the suite's script file by its own first line, also where the file system or its mode does not let it be executed.
-jobmgr_run_file() {
-    local file=$jobmgr_run_dir/$jobmgr_script_file first='' program argument=''
-    if [[ -x $file && ! -d $file ]]; then
-        "$file"
-        return
-    fi
-    IFS= read -r first 2> /dev/null < "$file" || :
-    if [[ $first != '#!'* ]]; then
-        bash -- "$file"
-        return
-    fi
-    first=${first#'#!'}
-    first=${first#"${first%%[![:blank:]]*}"}
-    program=${first%%[[:blank:]]*}
-    [[ $program == "$first" ]] || argument=${first#"$program"[[:blank:]]} # one argument, as the kernel does it
-    "$program" ${argument:+"$argument"} "$file"
-}
-
 # Take one more script as a child of this shell, after the job itself: $1 names it for humans.
 jobmgr_wait_extra() {
     jobmgr_final=$jobmgr_code
@@ -497,6 +476,9 @@ done
 trap jobmgr_on_exit EXIT
 export JOBMGR_HOSTNAME=$jobmgr_hostname JOBMGR_ATTEMPT=$jobmgr_attempt
 [[ -z $jobmgr_index ]] || export JOBMGR_INDEX=$jobmgr_index
+jobmgr_set_time
+jobmgr_set_uptime
+jobmgr_began=$jobmgr_uptime
 jobmgr_open_status
 [[ -z $jobmgr_early ]] || jobmgr_on_signal "$jobmgr_early"
 cd /
@@ -510,25 +492,16 @@ fi
 [[ -z $jobmgr_time_limit || -n $jobmgr_cause ]] || jobmgr_start_timer "$jobmgr_time_limit" limit
 
 # A process group of its own (-m) gives the subshell default signals: without it bash would have it ignore INT and
-# QUIT, for good. The scripts are evaluated outside of any function, so that they mean what they mean in a file, and
-# each in the first line of a file of its name, so that bash's complaints name it and count its lines.
+# QUIT, for good.
 jobmgr_forked=$SECONDS
 jobmgr_last=$!
 jobmgr_forking=1
 set -m
 (
     [[ -z $jobmgr_cause ]] || exit
-    jobmgr_enter
-    # No -e and -u for these: what is sourced there (profiles, module systems) is seldom written for it.
-    if [[ -n $jobmgr_platform_init ]]; then . "$jobmgr_lib/platform_init_script"; fi
-    jobmgr_check_init "$?" "platform's init_script"
-    if [[ -n $jobmgr_init ]]; then . "$jobmgr_lib/init_script"; fi
-    jobmgr_check_init "$?" init_script
-    jobmgr_prepare
-    set -euo pipefail
-    if [[ -n $jobmgr_pre ]]; then . "$jobmgr_lib/pre_script"; fi
-    if [[ -n $jobmgr_script_file ]]; then jobmgr_run_file; else . "$jobmgr_lib/script"; fi
-    if [[ -n $jobmgr_post ]]; then . "$jobmgr_lib/post_script"; fi
+    set +m
+    jobmgr_stop_timer
+    . "$jobmgr_scripts"
 ) < /dev/null &
 jobmgr_child=${jobmgr_child:-$!}
 jobmgr_forking=
@@ -543,13 +516,12 @@ fi
 [[ $jobmgr_timer != grace ]] || jobmgr_stop_timer
 
 jobmgr_judge
-jobmgr_extra=$jobmgr_exit
-jobmgr_name=exit_script
-if [[ $jobmgr_record != SUCCEEDED ]]; then
-    jobmgr_extra=$jobmgr_err
-    jobmgr_name=err_script
+if [[ $jobmgr_record == SUCCEEDED ]]; then
+    [[ -z $jobmgr_exit ]] || jobmgr_extra_name=exit_script
+elif [[ -n $jobmgr_err ]]; then
+    jobmgr_extra_name=err_script
 fi
-if [[ -n $jobmgr_extra ]]; then
+if [[ -n $jobmgr_extra_name ]]; then
     export JOBMGR_EXIT=$jobmgr_record
     [[ -z $jobmgr_time_limit ]] || jobmgr_start_timer "$jobmgr_time_limit" limit
     jobmgr_forked=$SECONDS
@@ -558,16 +530,14 @@ if [[ -n $jobmgr_extra ]]; then
     jobmgr_forking=1
     set -m
     (
-        jobmgr_enter
-        { eval "$jobmgr_platform_init"; eval "$jobmgr_init"; } > /dev/null 2>&1
-        jobmgr_prepare
-        set -euo pipefail
-        . "$jobmgr_lib/$jobmgr_name"
+        set +m
+        jobmgr_stop_timer
+        . "$jobmgr_scripts"
     ) < /dev/null &
     jobmgr_child=${jobmgr_child:-$!}
     jobmgr_forking=
     set +m
-    jobmgr_wait_extra "$jobmgr_name"
+    jobmgr_wait_extra "$jobmgr_extra_name"
 fi
 jobmgr_stop_timer
 jobmgr_remove_empty_work_dir

@@ -6,13 +6,10 @@ resident: the slots that run them end with the last job. Portable keys (``memory
 are shown to the job in its environment and not enforced; the time limit is. ``directives`` do not exist here
 and are refused.
 
-Native id: the process id of the job's wrapper, once it runs.
+Native id: the process id of the job's shell, once it runs.
 """
 
-import os
-
 from jobmgr_remote import proc
-from jobmgr_remote.session import write_beside
 from jobmgr_remote.spool import Queued, Spool
 
 NAME = "background"
@@ -40,28 +37,12 @@ def spool_of(host: object) -> Spool:
     return Spool(host.home, host.hostname, host.instance)
 
 
-def slot_script(spool: Spool) -> str:
-    """The path of slot.sh. Inside an archive bash cannot read it: then a copy lies in the spool."""
-    above = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    path = os.path.join(above, "job", "slot.sh")
-    if os.path.isfile(path):
-        return path
-    import pkgutil
-    import zlib
-
-    content = pkgutil.get_data("jobmgr_remote", "job/slot.sh") or b""
-    copy = "%s/slot-%08x.sh" % (spool.folder, zlib.crc32(content))
-    if not os.path.isfile(copy):
-        write_beside(copy, content.decode("utf-8"))
-    return copy
-
-
 def submit(host: object, jobs: "list[Queued]", max_active: "int | None") -> "dict[str, OSError]":
     """Queue jobs, and have slots for them. Returns what could not be queued, by token. Raises OSError."""
     spool = spool_of(host)
     failed = spool.enqueue(jobs)
     spool.set_max_active(max_active)
-    spool.tend(proc.find_program("bash"), slot_script(spool), LOCK_TIMEOUT)
+    spool.tend(proc.find_program("bash"), LOCK_TIMEOUT)
     spool.remove_old_instances()
     return failed
 
@@ -73,7 +54,7 @@ def tend(host: object, options: dict) -> Spool:
         if spool.exists():
             if options.get("max_active"):
                 spool.set_max_active(options["max_active"])
-            spool.tend(proc.find_program("bash"), slot_script(spool))
+            spool.tend(proc.find_program("bash"))
     except OSError:
         pass
     return spool
