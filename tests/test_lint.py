@@ -16,7 +16,9 @@ from needs import need
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT_FOLDERS = (".ci", "benchmarks", "jobmgr", "remote", "scripts", "suites", "tests")
 SHELLS = ("sh", "bash", "dash")
-GUARDED = ("os.pidfd_open", "signal.pidfd_send_signal")
+GUARDED = (
+    "gc.freeze", "os.pidfd_open", "os.posix_spawn", "os.POSIX_SPAWN_OPEN", "signal.pidfd_send_signal",
+)  # fmt: skip
 """Newer than the floor, and used only where ``hasattr`` finds them."""
 
 

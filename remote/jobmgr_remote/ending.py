@@ -17,9 +17,9 @@ from collections import namedtuple
 
 from jobmgr_remote import proc
 
-#: A job whose processes are to end. ``pid``/``start``: its first process (0, "" if it is not known). ``slot``: process id
-#: of its slot, 0 if it has none. ``left``: what earlier jobs have left to the slots (spool.Left). ``wrapper``: whether the
-#: first process is a wrapper, which records how the others end.
+#: A job whose processes are to end. ``pid``/``start``: its first process (0, "" if it is not known). ``slot``:
+#: process id of its slot, 0 if it has none. ``left``: what earlier jobs have left to the slots (spool.Left).
+#: ``wrapper``: whether the first process is a wrapper, which records how the others end.
 Target = namedtuple("Target", "token pid start slot left wrapper")
 
 #: Seconds to go on stopping what forks faster than we look.

@@ -1,8 +1,9 @@
 """A slot: runs the background jobs of this user on this machine, one after the other, and ends when none is left.
 
-Started by spool.py as ``python3 -I -S PACKAGE slot SPOOL BASH LOCK``, with a line ``NUMBER ENTRY`` on stdin per slot that is
-wanted, in a session of its own with a clean environment and cwd /. This program loads what slots need once, forks
-for each of them, and ends. LOCK is the descriptor that holds the spool's lock until all slots are registered.
+Started by spool.py as ``python3 -I -S PACKAGE slot SPOOL BASH LOCK``, with a line ``NUMBER ENTRY`` on stdin per
+slot that is wanted, in a session of its own with a clean environment and cwd /. This program loads what slots
+need once, forks for each of them, and ends. LOCK is the descriptor that holds the spool's lock until all slots
+are registered.
 
 A slot is a child subreaper, so what a job leaves behind (``setsid``, double forks, ``env -i``) comes to it. It takes an
 entry by creating ``taken/ENTRY`` exclusively, and has it until all is recorded about that job (supervise.py). spool.py

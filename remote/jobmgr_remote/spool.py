@@ -13,9 +13,9 @@ reboot ever runs::
     lock                      held while slots are counted and started
 
 ENTRY is ``TIME-INDEX-TOKEN``, so names sort by the order of submission. A slot is ``slot.py``; it has its entry
-until all is recorded about that job. No wake-up is lost: a slot that finds the queue empty creates its ``.last`` exclusively before it ends, and who has
-queued a job creates the same file for each live slot; whoever comes second knows of the other. That a job
-runs once is not decided here but by its claim.
+until all is recorded about that job. No wake-up is lost: a slot that finds the queue empty creates its ``.last``
+exclusively before it ends, and who has queued a job creates the same file for each live slot; whoever comes
+second knows of the other. That a job runs once is not decided here but by its claim.
 """
 
 import os

@@ -1,12 +1,12 @@
 """One background job and the slot that looks after it: start, signals, and the record of its end.
 
-The job is ``bash JOBFILE`` in a process group of its own, with its token in the environment from the first moment; that
-shell claims the token, opens the attempt in job.status and runs the user's scripts (``job/wrapper.sh``). The slot waits
-for it and closes the attempt. A job whose entry asks for no supervision (a time limit, an err or exit script) runs under
-the whole wrapper, which records its end itself.
+The job is ``bash JOBFILE`` in a process group of its own, with its token in the environment from the first
+moment; that shell claims the token, opens the attempt in job.status and runs the user's scripts
+(``job/wrapper.sh``). The slot waits for it and closes the attempt. A job whose entry asks for no supervision (it
+has a time limit, an err or exit script) runs under the whole wrapper, which records its end itself.
 
-Signals to the slot: TERM and its like end the job as they would end a wrapper, and then the slot. ``spool.TELL`` says that
-jobs-kill is at work on the job: it ends the processes, and the record is ``SIGNAL/TERM``.
+Signals to the slot: TERM and its like end the job as they would end a wrapper, and then the slot. ``spool.TELL``
+says that jobs-kill is at work on the job: it ends the processes, and the record is ``SIGNAL/TERM``.
 """
 
 import os
@@ -144,7 +144,8 @@ class Supervision(object):
         claim = fence.read_claim(self.entry.run_dir, self.entry.token)
         if claim.state != wire.C_STARTED or claim.pid != self._pid:
             return None
-        return status.opening(1, claim.pid, claim.start, claim.instance, claim.hostname, claim.native_id, start_time)
+        who = (claim.pid, claim.start, claim.instance, claim.hostname, claim.native_id)
+        return status.opening(1, *who, start_time=start_time)
 
     def _read(self) -> bytes:
         """job.status; of a very long one, its head and its tail."""
@@ -212,7 +213,8 @@ class Supervision(object):
         """Leave the whole attempt in the home directory."""
         written = self._read().decode("utf-8", "replace")
         begun = written.rfind(status.line(status.ATTEMPT, "1"))
-        text = status.head(self.entry.token, "background") + (written[begun : written.rfind("\n") + 1] if begun >= 0 else "") + opening + closing
+        opened = written[begun : written.rfind("\n") + 1] if begun >= 0 else ""
+        text = status.head(self.entry.token, "background") + opened + opening + closing
         folder = os.environ["HOME"] + "/" + layout.HOST_RESCUE
         try:
             fence.make_folders(folder)

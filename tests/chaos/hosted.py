@@ -9,9 +9,9 @@ Steps are the system calls by which the host side changes something. A fault hap
 N-th of them, in the called process (``who: main``) or in what it forks, until that is another program (``who:
 fork``). A command that it runs (``sbatch``) is a step as well. A plan ``slot`` is for the slots that the call starts.
 
-Started as ``python hosted.py slot PLAN HOME slot ...`` it is the program that becomes slots. Started as ``python hosted.py
-once HOME VERB PLAN FD`` it is one call and nothing else (batch.py); FD is where it
-says that the fault came about.
+Started as ``python hosted.py slot PLAN HOME slot ...`` it is the program that becomes slots. Started as ``python
+hosted.py once HOME VERB PLAN FD`` it is one call and nothing else (batch.py); FD is where it says that the fault
+came about.
 """
 
 from __future__ import annotations

@@ -134,7 +134,8 @@ def test_how_a_script_ends_is_recorded(slots: list[Slot], tmp_path: Path, script
 
 def test_the_shell_of_a_script_is_its_own(slots: list[Slot], tmp_path: Path) -> None:
     """``$$`` is the process that the record names, leads its group, and has default signals and no stdin."""
-    job = DiskJob(tmp_path / "run", "echo $$ $BASHPID $PPID; ps -o pgid= -p $$; trap; cat; grep -E 'Sig(Blk|Ign)' /proc/self/status")
+    script = "echo $$ $BASHPID $PPID; ps -o pgid= -p $$; trap; cat; grep -E 'Sig(Blk|Ign)' /proc/self/status"
+    job = DiskJob(tmp_path / "run", script)
     assert run(slots, job) == "SUCCEEDED"
     mine, same, parent, group, *signals = job.out.split()
     assert mine == same == group == job.status.facts["PID"]

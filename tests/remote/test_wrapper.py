@@ -969,7 +969,8 @@ def test_support_files_come_out_of_an_archive_too(tmp_path: Path) -> None:
     archive = tmp_path / "host.pyz"
     package = Path(layout.__file__).parent
     with zipfile.ZipFile(archive, "w") as made:
-        for name in ("__init__.py", "jobfile.py", "layout.py", "job/wrapper.sh", "job/scripts.sh", "job/jobmgr-message.sh"):
+        scripts = ("job/wrapper.sh", "job/scripts.sh", "job/jobmgr-message.sh")
+        for name in ("__init__.py", "jobfile.py", "layout.py", *scripts):
             made.write(package / name, f"jobmgr_remote/{name}")
     code = (
         "import sys; sys.path[0] = sys.argv[1]\n"

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC1090,SC2154
+# shellcheck shell=bash disable=SC1090,SC1091,SC2154
 # The user's scripts, in a shell of their own: sourced by the wrapper (wrapper.sh) in a subshell, or, where a slot looks
 # after the job, in the job's one shell. They are sourced outside of any function, so that they mean what they mean in a
 # file, each through a file of its name, so that bash's complaints name it and count its lines.
