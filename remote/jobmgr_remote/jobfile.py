@@ -35,8 +35,9 @@ UNLIMITED_RUNNERS = ("background", "at")
 MANY_QUOTES = 200
 GRACE = 10
 RETRY = 3600
+#: What job files source, the wrapper last.
+PARTS = ("scripts", "init", "file", "start", "wrapper")
 WRAPPER = "wrapper.sh"
-SCRIPTS = "scripts.sh"
 MESSAGE = "jobmgr-message"
 SERVICE_BIN = layout.SERVICE + "/bin"
 
@@ -82,16 +83,15 @@ def render(job: dict, run: dict, settings: dict) -> str:
     lines.append("set +aefuC")
     lines.append("set +o posix")
     work_dir = job.get("work_dir") or layout.default_work_dir(cycle, task)
-    for name, value in _exports(job, run_dir, suite, (cycle, task, submit), runner, work_dir):
-        lines.append("export %s=%s" % (name, quote(value, name)))
-    for name, value in _variables(job, settings, runner):
-        lines.append("jobmgr_%s=%s" % (name, quote(value, name)))
+    # One command for many: bash takes a third less time for it.
+    exported = _exports(job, run_dir, suite, (cycle, task, submit), runner, work_dir)
+    lines.append(" \\\n    ".join(["export"] + ["%s=%s" % (name, quote(value, name)) for name, value in exported]))
+    lines.append(_assignments(_variables(job, settings, runner)))
     lines.append("jobmgr_environment() {\n    :")
     for name, value in job.get("environment") or ():
         lines.append("    export %s || return" % assignment(name, value))
     lines.append("}")
-    for name, key in _SCRIPTS:
-        lines.append("jobmgr_%s=%s" % (name, quote(job.get(key) or "", key)))
+    lines.append(_assignments([(name, job.get(key) or "") for name, key in _SCRIPTS]))
     lines.append(". %s" % quote(run_dir + "/" + layout.check_relative(settings["wrapper"]), "wrapper"))
     lines.append("echo 'jobmgr: the job wrapper is not there' >&2; exit 127")
     return "\n".join(lines) + "\n"
@@ -113,6 +113,10 @@ def quote(value: object, what: str) -> str:
     if text.count("'") <= MANY_QUOTES:
         return "'" + text.replace("'", "'\\''") + "'"
     return '"' + _SPECIAL.sub(r"\\\g<0>", text) + '"'
+
+
+def _assignments(variables: "list[tuple]") -> str:
+    return " \\\n    ".join("jobmgr_%s=%s" % (name, quote(value, name)) for name, value in variables)
 
 
 def assignment(name: object, value: object) -> str:
@@ -249,18 +253,25 @@ def install_support(run_dir: str) -> str:
     The wrapper reads each script through a file of its name beside it. Costs two comparisons when they are
     there. Raises OSError if they cannot be written.
     """
-    wrapper, scripts = _source(WRAPPER), _source(SCRIPTS)
+    sources = {name: _source(name + ".sh") for name in PARTS}
     message = _source(MESSAGE + ".sh")
-    digest = "%08x%08x" % (zlib.crc32(wrapper + scripts), zlib.adler32(wrapper + scripts))
+    content = b"".join(sources[name] for name in PARTS)
+    digest = "%08x%08x" % (zlib.crc32(content), zlib.adler32(content))
     path = "%s/wrapper-%s.sh" % (layout.LIB, digest)
     if not os.path.exists(run_dir + "/" + path):  # it comes last: where it is, the others are
         for name, key in _SCRIPTS:
             if key != "script_file":
                 _have("%s/%s/%s" % (run_dir, layout.LIB, key), b'eval "$jobmgr_%s"\n' % name.encode(), 0o600)
-        _have("%s/%s/scripts-%s.sh" % (run_dir, layout.LIB, digest), scripts, 0o600)
-    _have(run_dir + "/" + path, wrapper, 0o600)
+        for name in PARTS:
+            _have("%s/%s/%s-%s.sh" % (run_dir, layout.LIB, name, digest), sources[name], 0o600)
+    _have(run_dir + "/" + path, sources["wrapper"], 0o600)
     _have(run_dir + "/" + SERVICE_BIN + "/" + MESSAGE, message, 0o700)
     return path
+
+
+def start_beside(wrapper: str) -> str:
+    """The path of what starts a job that a slot looks after, beside the wrapper's."""
+    return wrapper.replace("/wrapper-", "/start-")
 
 
 def _source(name: str) -> bytes:

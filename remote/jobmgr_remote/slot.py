@@ -98,6 +98,7 @@ class Slot(object):
         self.me = proc.own()
         self._left = {}  # type: dict[tuple[int, str], Left]
         self._previous = "-"
+        self._has_orphans = False
         self._ending = False
 
     def register(self) -> None:
@@ -113,7 +114,7 @@ class Slot(object):
         A spool that has gone or cannot be written to ends the slot too; a later call starts one again.
         """
         try:
-            if entry:
+            if entry and not self._is_to_retire():
                 self._try(entry)
             while not self._ending:
                 if not self._is_to_retire() and self._walk():
@@ -145,8 +146,6 @@ class Slot(object):
     def _try(self, name: str) -> bool:
         """Take an entry and run its job, unless another slot is faster. True if it was ours."""
         taken, queued = self.spool.taken + "/" + name, self.spool.queue + "/" + name
-        if os.path.exists(taken) or not os.path.exists(queued) or self._is_to_retire():
-            return False
         if not fence.create_directly(taken, "%d %s\n" % (self.me.pid, self.me.start)):
             return False
         entry = self.spool.read_entry(name)
@@ -156,22 +155,22 @@ class Slot(object):
         # The queue's side goes first: an entry that is taken but not queued is run by nobody.
         _unlink(queued)
         _unlink(taken)
-        return True
+        return entry is not None
 
     def _run(self, entry: Queued) -> bool:
         """False if nothing could be recorded: then the slot ends with the entry in its hands, which tells of it."""
-        self._note_orphans()
+        if self._has_orphans or self._left:
+            self._note_orphans()
         self._previous = entry.token
         supervision = Supervision(self.bash, entry, self.me, list(self._left.values()))
         recorded = supervision.run()
         self._ending = self._ending or bool(supervision.told)
+        self._has_orphans = supervision.has_orphans
         return recorded
 
     def _note_orphans(self) -> None:
         """Write down what earlier jobs have left to this slot, so that nobody takes it for the next job's."""
         children = self._children()
-        if not children and not self._left:
-            return
         now = {}
         for pid in children:
             process = proc.look(pid)

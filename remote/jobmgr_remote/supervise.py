@@ -34,7 +34,7 @@ APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 class Supervision(object):
     """One job of a slot. ``left``: what earlier jobs have left to that slot.
 
-    ``told``: the signal by which the slot was told to end, or "".
+    ``told``: the signal by which the slot was told to end, or "". ``has_orphans``: whether the job has left processes.
     """
 
     def __init__(self, bash: str, entry: spool.Queued, slot: proc.Process, left: "list[spool.Left]") -> None:
@@ -44,6 +44,7 @@ class Supervision(object):
         self.left = left
         self.folder = entry.run_dir + "/" + layout.job_dir(entry.job)
         self.told = ""
+        self.has_orphans = False
         self._killed = False
         self._cause = ""
         self._pid = 0
@@ -85,11 +86,11 @@ class Supervision(object):
     def _wait(self) -> int:
         """Until the job's shell has ended; its wait status."""
         while True:
+            self._take(signal.sigwaitinfo(WAITED).si_signo)
             result = self._reap()
             if result is not None:
                 self._look_at_signals()
                 return result
-            self._take(signal.sigwaitinfo(WAITED).si_signo)
 
     def _reap(self) -> "int | None":
         """Wait for all children that have ended; the status of the job's shell if that is among them."""
@@ -98,8 +99,10 @@ class Supervision(object):
             try:
                 pid, result, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
+                self.has_orphans = False
                 return found
             if pid == 0:
+                self.has_orphans = found is not None
                 return found
             if pid == self._pid:
                 found = result
@@ -137,7 +140,7 @@ class Supervision(object):
         """What job.status lacks of the lines that open the attempt; None if there is nothing to record: the shell
         did not win the claim, or a wrapper has recorded all of it.
         """
-        data = self._read()
+        self._written = data = self._read()
         at = data.rfind(("\n" + status.line(status.PID, str(self._pid))).encode())
         if at >= 0:
             return None if data.find(("\n%s%s=" % (status.PREFIX, status.EXIT)).encode(), at) >= 0 else ""
@@ -180,19 +183,19 @@ class Supervision(object):
         """Write the lines that close the attempt. A full disk is waited for, then the lines go to the rescue folder."""
         elapsed = time.monotonic() - self._began
         closing = status.closing(elapsed, self._cpu, session.utc_now(), record)
-        if self._append(opening + closing):
+        if self._append(self._written, opening + closing):
             return True
         text = "jobmgr: cannot write %s, trying again for %d s\n" % (self._status_file(), jobfile.RETRY)
         append(self.folder + "/" + layout.ERR_FILE, text.encode())
         deadline = time.monotonic() + jobfile.RETRY
         while time.monotonic() < deadline and not self._is_in_a_hurry():
-            if self._append(opening + closing):
+            if self._append(self._read(), opening + closing):
                 return True
         return self._rescue(opening, closing)
 
-    def _append(self, text: str) -> bool:
+    def _append(self, before: bytes, text: str) -> bool:
         # A torn line that somebody left on a full disk must not swallow what follows: an empty line says so.
-        torn = not self._read().endswith(b"\n")
+        torn = not before.endswith(b"\n")
         return append(self._status_file(), (("\n\n" if torn else "") + text).encode())
 
     def _is_in_a_hurry(self) -> bool:

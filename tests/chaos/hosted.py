@@ -130,7 +130,7 @@ def work(verb: str, plan: dict[str, Any], home: str, fired: int) -> int:
         real_source = jobfile._source
         jobfile._source = lambda name: (
             trapped(real_source(name).decode(), plan["wrapper"], f"{home}/fired").encode()
-            if name == jobfile.WRAPPER
+            if name in (jobfile.WRAPPER, "start.sh")
             else real_source(name)
         )
     if plan.get("kind"):

@@ -236,6 +236,6 @@ def test_support_is_installed_once_and_repaired(tmp_path: Path) -> None:
     assert b"jobmgr_claim" in wrapper.read_bytes()
     assert message.read_bytes().startswith(b"#!/usr/bin/env bash")
     scripts = {f"{name}script" for name in ("", "platform_init_", "init_", "pre_", "post_", "err_", "exit_")}
-    whole = wrapper.name.replace("wrapper-", "scripts-")
-    assert {p.name for p in (run_dir / layout.LIB).iterdir()} == {*scripts, whole, wrapper.name}
+    beside = {wrapper.name.replace("wrapper-", f"{name}-") for name in jobfile.PARTS}
+    assert {p.name for p in (run_dir / layout.LIB).iterdir()} == {*scripts, *beside}
     assert (run_dir / layout.LIB / "err_script").read_text() == 'eval "$jobmgr_err"\n'

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from host_side import PACKAGE, await_that
-from jobmgr_remote import fence, layout, proc, spool, status, supervise, wire
+from jobmgr_remote import fence, jobfile, layout, proc, spool, status, supervise, wire
 from jobs_on_disk import DiskJob, alive, until, with_token
 from needs import need, need_root
 
@@ -36,6 +36,12 @@ print(json.dumps([one.run(), one.told]))
 """
 
 
+def as_slots_run_it(job: DiskJob) -> None:
+    """The job's file as jobs-submit writes it for a slot."""
+    if job.file.exists():
+        job.file.write_text(jobfile.start_beside(job.text))
+
+
 class Slot:
     """What looks after a job."""
 
@@ -44,6 +50,8 @@ class Slot:
     ) -> None:
         words = json.dumps([settings, str(job.run_dir), job.job, job.token, login, by])
         job.work_dir.mkdir(parents=True, exist_ok=True)
+        if by:
+            as_slots_run_it(job)
         self.job = job
         self.process = subprocess.Popen(
             [sys.executable, "-c", DRIVER, str(PACKAGE.parent), words],
@@ -214,7 +222,7 @@ def test_a_job_without_a_file_or_a_folder_is_passed_over(slots: list[Slot], tmp_
     job.file.unlink()
     slots.append(Slot(job))
     assert slots[0].result() == (True, "")
-    job.file.write_text(job.text)
+    job.file.touch()
     (job.folder / "job.out").mkdir()
     slots.append(Slot(job))
     assert slots[1].result() == (True, "")
@@ -223,6 +231,7 @@ def test_a_job_without_a_file_or_a_folder_is_passed_over(slots: list[Slot], tmp_
 
 def test_a_job_file_that_no_slot_has_started_runs_under_the_wrapper(tmp_path: Path) -> None:
     job = DiskJob(tmp_path / "run", "echo $BASHPID $$")
+    as_slots_run_it(job)
     assert job.run({"JOBMGR_SLOT": "1 2026-11-20T12:00:00Z"}) == 0
     shell, wrapper = job.out.split()
     assert shell != wrapper == job.status.facts["PID"]

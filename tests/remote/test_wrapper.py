@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from jobmgr_remote import layout, proc, status
+from jobmgr_remote import jobfile, layout, proc, status
 from jobs_on_disk import DiskJob, alive, until, with_token
 from needs import need, need_root
 
@@ -969,7 +969,7 @@ def test_support_files_come_out_of_an_archive_too(tmp_path: Path) -> None:
     archive = tmp_path / "host.pyz"
     package = Path(layout.__file__).parent
     with zipfile.ZipFile(archive, "w") as made:
-        scripts = ("job/wrapper.sh", "job/scripts.sh", "job/jobmgr-message.sh")
+        scripts = [f"job/{name}.sh" for name in (*jobfile.PARTS, "jobmgr-message")]
         for name in ("__init__.py", "jobfile.py", "layout.py", *scripts):
             made.write(package / name, f"jobmgr_remote/{name}")
     code = (

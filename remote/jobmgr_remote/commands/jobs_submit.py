@@ -173,6 +173,8 @@ def _text(batch: Batch, item: dict) -> str:
         native_variable=runner.ID_VARIABLE,
         index_variable=runner.INDEX_VARIABLE,
     )
+    if item["runner"] == runners.BACKGROUND and supervision(item) == BY_SLOT:
+        settings["wrapper"] = jobfile.start_beside(settings["wrapper"])
     return jobfile.render(item, batch.run, settings)
 
 
@@ -431,7 +433,7 @@ def _submit_background(batch: Batch, ready: "list[dict]") -> None:
     if not ready:  # what an earlier request has queued may still wait for somebody to start it
         background.tend(batch.host, batch.options)
         return
-    jobs = [Queued(batch.run_dir, item["job"], item["token"], batch.login, _supervision(item)) for item in ready]
+    jobs = [Queued(batch.run_dir, item["job"], item["token"], batch.login, supervision(item)) for item in ready]
     trouble = ""
     try:
         failed = background.submit(batch.host, jobs, batch.options.get("max_active"))
@@ -448,7 +450,7 @@ def _submit_background(batch: Batch, ready: "list[dict]") -> None:
         )
 
 
-def _supervision(item: dict) -> str:
+def supervision(item: dict) -> str:
     """Who looks after a job: the slot itself, or a wrapper where there is more to do."""
     more = item.get("time_limit") is not None or item.get("err_script") or item.get("exit_script")
     return "" if more else BY_SLOT

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC1090,SC1091,SC2153,SC2154,SC2317
 # (variables come from the job file, handlers are called by traps)
 #
-# The job wrapper: sourced as the last line of every job file, never run by itself.
+# The job wrapper: sourced as the last line of a job file, never run by itself.
 #
 # It claims the job's token, runs the user's scripts in a background subshell (so that traps fire at once),
 # and appends to job.status what happened. The formats are those of docs/protocol.md.
@@ -25,6 +25,8 @@
 set +aefuC
 set +o posix
 
+jobmgr_service=${JOBMGR_SERVICE-}
+unset JOBMGR_SERVICE JOBMGR_SLOT
 jobmgr_token=$JOBMGR_TOKEN
 jobmgr_run_dir=$JOBMGR_SUITE_DIR
 jobmgr_log_dir=$JOBMGR_LOG_DIR
@@ -34,110 +36,6 @@ jobmgr_pid=$$
 jobmgr_pending=
 jobmgr_head=
 jobmgr_extra_name=
-
-# Set jobmgr_stat to the fields of /proc/$1/stat from the third (state) on; fails if there is no such process.
-jobmgr_read_stat() {
-    local text=
-    IFS= read -r -d '' text 2> /dev/null < "/proc/$1/stat"
-    [[ -n $text ]] || return 1
-    # shellcheck disable=SC2206 # numbers and one letter
-    jobmgr_stat=(${text##*) })
-}
-
-# Become the one start of this token, or exit without a word. Sets jobmgr_attempt and jobmgr_status_file.
-jobmgr_claim() {
-    local folder=$jobmgr_run_dir/.service/jobs/$jobmgr_token created='' written='' first='' line mask=''
-    local claim=$folder/claim${jobmgr_index:+.$jobmgr_index}
-    jobmgr_status_file=$jobmgr_log_dir/job.status${jobmgr_index:+.$jobmgr_index}
-    jobmgr_attempt=1
-    [[ ! -e $folder/killed ]] || exit 0
-    # Nobody but a revocation makes the plain claim of a job array.
-    [[ -z $jobmgr_index || ! -e $folder/claim ]] || exit 0
-    if [[ $JOBMGR_RUNNER != background ]]; then # a slot's umask is 077; that of a queue may be any
-        mask=$(umask)
-        umask 077
-    fi
-    set -C
-    {
-        created=1
-        printf '%s\n' "$jobmgr_native $jobmgr_pid $jobmgr_start $jobmgr_instance $jobmgr_hostname" && written=1
-    } 2> /dev/null > "$claim"
-    set +C
-    [[ -z $mask ]] || umask "$mask"
-    if [[ -n $created && -z $written && -n $jobmgr_slot ]]; then
-        rm -f -- "$claim" # a slot could not tell whose job that is
-        created=
-    fi
-    [[ -z $created ]] || return 0
-    if [[ ! -e $claim ]]; then
-        printf '%s\n' "jobmgr: cannot write $claim, the job is not started" >&2
-        exit 75
-    fi
-    # The same native id again is a restart by the batch system. A process id proves nothing of the kind.
-    IFS=' ' read -r first _ < "$claim"
-    [[ -n $jobmgr_restartable && $first == "$jobmgr_native" ]] || exit 0
-    while IFS= read -r line; do
-        [[ $line != JOBMGR_EXIT=SUCCEEDED* ]] || exit 0
-        [[ $line != JOBMGR_ATTEMPT=* ]] || jobmgr_attempt=$((jobmgr_attempt + 1))
-    done 2> /dev/null < "$jobmgr_status_file"
-}
-
-# Append $1 (whole lines) and all that could not be written before to the status file, in one write.
-jobmgr_write() {
-    local line=''
-    local -a lines
-    jobmgr_pending+=$1
-    # A torn line that somebody left on a full disk must not swallow what follows: an empty line says so.
-    if [[ -f $jobmgr_status_file ]]; then
-        mapfile lines 2> /dev/null < "$jobmgr_status_file"
-        ((${#lines[@]} == 0)) || line=${lines[${#lines[@]} - 1]}
-        [[ $line != *$'\n' ]] || line=
-    fi
-    [[ -z $line ]] || line=$'\n\n'
-    if printf '%s%s' "$line" "$jobmgr_pending" 2> /dev/null >> "$jobmgr_status_file"; then
-        jobmgr_pending=
-    else
-        return 1
-    fi
-}
-
-# Write the lines that open an attempt.
-jobmgr_open_status() {
-    printf -v jobmgr_head 'JOBMGR_%s\n' "STATUS_VERSION=1" "TOKEN=$jobmgr_token" "RUNNER=$JOBMGR_RUNNER"
-    printf -v jobmgr_opening 'JOBMGR_%s\n' "ATTEMPT=$jobmgr_attempt" "PID=$jobmgr_pid" \
-        "START_IDENTITY=$jobmgr_start" "INSTANCE=$jobmgr_instance" "HOSTNAME=$jobmgr_hostname" \
-        "NATIVE_ID=$jobmgr_native" "START_TIME=$jobmgr_time"
-    if [[ -n $jobmgr_index && ! -e $jobmgr_status_file ]]; then
-        (umask 077 && printf '%s' "$jobmgr_head" > "$jobmgr_status_file")
-    fi
-    jobmgr_write "$jobmgr_opening"
-}
-
-# --- where a slot looks after the job ----------------------------------------------------------------------------------
-
-# This shell then claims the token, opens the attempt and runs the scripts. Signals, and how it ends, are the slot's part.
-# Bash reads this file command by command, so what is below costs such a job nothing.
-jobmgr_slot=${JOBMGR_SLOT-}
-unset JOBMGR_SLOT
-if [[ $jobmgr_slot == "$PPID "* && -d $JOBMGR_WORK_DIR && -x $JOBMGR_WORK_DIR ]]; then
-    jobmgr_native=$jobmgr_pid
-    jobmgr_index=
-    jobmgr_restartable=
-    jobmgr_time=${jobmgr_slot#* }
-    jobmgr_read_stat "$jobmgr_pid" && jobmgr_start=${jobmgr_stat[19]}
-    jobmgr_start=${jobmgr_start:-0}
-    jobmgr_claim
-    export JOBMGR_HOSTNAME=$jobmgr_hostname JOBMGR_ATTEMPT=1
-    jobmgr_open_status
-    . "$jobmgr_scripts"
-    exit
-fi
-jobmgr_slot=
-
-# --- the wrapper ---------------------------------------------------------------------------------------------------------
-
-jobmgr_service=${JOBMGR_SERVICE-}
-unset JOBMGR_SERVICE
 jobmgr_child=
 jobmgr_forking=
 jobmgr_last=
@@ -182,6 +80,15 @@ jobmgr_set_uptime() {
     jobmgr_uptime=$((10#${text/./}))
 }
 
+# Set jobmgr_stat to the fields of /proc/$1/stat from the third (state) on; fails if there is no such process.
+jobmgr_read_stat() {
+    local text=
+    IFS= read -r -d '' text 2> /dev/null < "/proc/$1/stat"
+    [[ -n $text ]] || return 1
+    # shellcheck disable=SC2206 # numbers and one letter
+    jobmgr_stat=(${text##*) })
+}
+
 # Set jobmgr_native, jobmgr_index, jobmgr_start, jobmgr_hostname and jobmgr_instance: who and where this wrapper is.
 jobmgr_identify() {
     local hostname='' boot=- one=- namespace
@@ -207,6 +114,72 @@ jobmgr_identify() {
         namespace=${namespace//[!0-9]/}
         jobmgr_instance=$boot:${namespace:--}:$one # the same text as the host side's instance()
     fi
+}
+
+# Become the one start of this token, or exit without a word. Sets jobmgr_attempt and jobmgr_status_file.
+jobmgr_claim() {
+    local folder=$jobmgr_run_dir/.service/jobs/$jobmgr_token created='' first='' line mask=''
+    local claim=$folder/claim${jobmgr_index:+.$jobmgr_index}
+    jobmgr_status_file=$jobmgr_log_dir/job.status${jobmgr_index:+.$jobmgr_index}
+    jobmgr_attempt=1
+    [[ ! -e $folder/killed ]] || exit 0
+    # Nobody but a revocation makes the plain claim of a job array.
+    [[ -z $jobmgr_index || ! -e $folder/claim ]] || exit 0
+    if [[ $JOBMGR_RUNNER != background ]]; then # a slot's umask is 077; that of a queue may be any
+        mask=$(umask)
+        umask 077
+    fi
+    set -C
+    { created=1 && printf '%s\n' "$jobmgr_native $jobmgr_pid $jobmgr_start $jobmgr_instance $jobmgr_hostname"; } \
+        2> /dev/null > "$claim"
+    set +C
+    [[ -z $mask ]] || umask "$mask"
+    [[ -z $created ]] || return 0
+    if [[ ! -e $claim ]]; then
+        printf '%s\n' "jobmgr: cannot write $claim, the job is not started" >&2
+        exit 75
+    fi
+    # The same native id again is a restart by the batch system. A process id proves nothing of the kind.
+    IFS=' ' read -r first _ < "$claim"
+    [[ -n $jobmgr_restartable && $first == "$jobmgr_native" ]] || exit 0
+    while IFS= read -r line; do
+        [[ $line != JOBMGR_EXIT=SUCCEEDED* ]] || exit 0
+        [[ $line != JOBMGR_ATTEMPT=* ]] || jobmgr_attempt=$((jobmgr_attempt + 1))
+    done 2> /dev/null < "$jobmgr_status_file"
+}
+
+# Append $1 (whole lines) and all that could not be written before to the status file, in one write.
+jobmgr_write() {
+    local line=''
+    local -a lines
+    jobmgr_pending+=$1
+    # A torn line that somebody left on a full disk must not swallow what follows: an empty line says so.
+    if [[ -f $jobmgr_status_file ]]; then
+        mapfile lines 2> /dev/null < "$jobmgr_status_file"
+        ((${#lines[@]} == 0)) || line=${lines[${#lines[@]} - 1]}
+        [[ $line != *$'\n' ]] || line=
+    fi
+    [[ -z $line ]] || line=$'\n\n'
+    if printf '%s%s' "$line" "$jobmgr_pending" 2> /dev/null >> "$jobmgr_status_file"; then
+        jobmgr_pending=
+    else
+        return 1
+    fi
+}
+
+# Write the lines that open an attempt.
+jobmgr_open_status() {
+    jobmgr_set_time
+    jobmgr_set_uptime
+    jobmgr_began=$jobmgr_uptime
+    printf -v jobmgr_head 'JOBMGR_%s\n' "STATUS_VERSION=1" "TOKEN=$jobmgr_token" "RUNNER=$JOBMGR_RUNNER"
+    printf -v jobmgr_opening 'JOBMGR_%s\n' "ATTEMPT=$jobmgr_attempt" "PID=$jobmgr_pid" \
+        "START_IDENTITY=$jobmgr_start" "INSTANCE=$jobmgr_instance" "HOSTNAME=$jobmgr_hostname" \
+        "NATIVE_ID=$jobmgr_native" "START_TIME=$jobmgr_time"
+    if [[ -n $jobmgr_index && ! -e $jobmgr_status_file ]]; then
+        (umask 077 && printf '%s' "$jobmgr_head" > "$jobmgr_status_file")
+    fi
+    jobmgr_write "$jobmgr_opening"
 }
 
 # Write the lines that close the attempt, with exit record $1. A full disk is waited for, then the lines go to the
@@ -476,9 +449,6 @@ done
 trap jobmgr_on_exit EXIT
 export JOBMGR_HOSTNAME=$jobmgr_hostname JOBMGR_ATTEMPT=$jobmgr_attempt
 [[ -z $jobmgr_index ]] || export JOBMGR_INDEX=$jobmgr_index
-jobmgr_set_time
-jobmgr_set_uptime
-jobmgr_began=$jobmgr_uptime
 jobmgr_open_status
 [[ -z $jobmgr_early ]] || jobmgr_on_signal "$jobmgr_early"
 cd /
