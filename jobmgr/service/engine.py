@@ -511,7 +511,7 @@ class Engine:
         for job in jobs:
             done.append(job.number)
             instance = instances.get(job.key)
-            task = self.ctx.suite.tasks.get(job.task)
+            task = self.ctx.shared_task(job.task)
             if (
                 instance is None
                 or task is None
@@ -640,13 +640,11 @@ class Engine:
         ]
         return all(record.auth_blocked and blocked(record, now) for record in records)
 
-    def next_time(self) -> float:
-        """Seconds until something is due by the clock; at most 5."""
-        due = self.ctx.store.next_due(self._watched_places())
-        times = [5.0]
-        if due is not None:
-            times.append(max(due - self.ctx.now(), 0.05))
-        return min(times)
+    def next_time(self, longest: float) -> float:
+        """Seconds until something is due by the clock; at most ``longest``."""
+        now = self.ctx.now()
+        due = self.ctx.store.next_due(self._watched_places(), until=now + longest)
+        return longest if due is None else min(max(due - now, 0.05), longest)
 
 
 def _about(platform: str, error: JobmgrError) -> str:

@@ -75,8 +75,8 @@ def watch_to_the_end(
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise WaitTimeout(f"{ctx.name}: not finished in time; the jobs go on")
-            pause = min(engine.next_time(), OTHERS_EVERY, *([left] if left is not None else []))
-            engine.step(pause)
+            pause = engine.next_time(OTHERS_EVERY)
+            engine.step(pause if left is None else min(pause, left))
     engine.refresh()
     finished = finished or engine.finished()
     if finished and _to_retrieve(ctx):

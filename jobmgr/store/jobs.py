@@ -11,6 +11,7 @@ from .records import Change, Event, Job, JobLine, Message, NewSubmit, Retrieval,
 from .runs import NEXT_VERSION, Runs, insert_events, insert_listed, insert_outputs, marks
 
 _COLUMNS = ("id", *Job._fields[1:])
+# INDEXED BY stands where SQLite, which cannot know how few rows there are, would read all jobs of a state.
 _SELECT = "SELECT {} FROM jobs".format(", ".join(_COLUMNS))
 _STATES = {state.value: state for state in State}
 _STATE = Job._fields.index("state")
@@ -275,7 +276,8 @@ class Jobs(Runs):
         """Jobs whose submit request is to be sent again."""
         with self.reading() as db:
             rows = db.execute(
-                f"{_SELECT} WHERE resend = 1 AND state IN ('submitting', 'submit-unknown') ORDER BY id"
+                f"{_SELECT} INDEXED BY jobs_resend WHERE resend = 1"
+                " AND state IN ('submitting', 'submit-unknown') ORDER BY id"
             ).fetchall()
         return [_job(row) for row in rows]
 
@@ -291,17 +293,22 @@ class Jobs(Runs):
         """Jobs with a final state whose consequences (graph, retry) were not drawn yet."""
         with self.reading() as db:  # word for word as the index jobs_follow has it
             rows = db.execute(
-                f"{_SELECT} WHERE followed = 0"
+                f"{_SELECT} INDEXED BY jobs_follow WHERE followed = 0"
                 " AND state IN ('succeeded', 'failed', 'submit-failed', 'killed') ORDER BY id"
             ).fetchall()
         return [_job(row) for row in rows]
 
-    def next_due(self, watched: Iterable[tuple[str, str]] = ()) -> float | None:
+    def next_due(
+        self, watched: Iterable[tuple[str, str]] = (), until: float | None = None
+    ) -> float | None:
         """The earliest time at which a poll, a retry or a retrieval is due; None if nothing is.
 
-        ``watched``: as for :meth:`due_polls`.
+        ``watched``: as for :meth:`due_polls`. ``until``: polls that are due later do not matter (cheaper where
+        there are many).
         """
         but, values = _not_watched(watched)
+        if until is not None:
+            but, values = f" AND next_poll <= ?{but}", [until, *values]
         with self.reading() as db:
             (due,) = db.execute(
                 "SELECT min(at) FROM ("
@@ -369,6 +376,15 @@ class Jobs(Runs):
         """All that happened to one job, in the order of time."""
         return self._events("WHERE job_id = ?", (number,))
 
+    def histories(self, numbers: Sequence[int]) -> dict[int, list[Event]]:
+        """The same for many jobs, by their numbers."""
+        found: dict[int, list[Event]] = {number: [] for number in numbers}
+        for chunk in _chunks(numbers):
+            for event in self._events(f"WHERE job_id IN ({marks(chunk)})", chunk):
+                if event.number is not None:
+                    found[event.number].append(event)
+        return found
+
     def events_since(self, last: int = 0) -> tuple[int, list[Event]]:
         """Events after a position (0 = from the beginning), and the position to go on from."""
         with self.reading() as db:
@@ -384,7 +400,7 @@ class Jobs(Runs):
         with self.writing() as db:
             insert_events(db, events)
 
-    def _events(self, where: str, values: tuple[object, ...]) -> list[Event]:
+    def _events(self, where: str, values: Sequence[object]) -> list[Event]:
         with self.reading() as db:
             rows = db.execute(
                 "SELECT time, subject, kind, old, new, rule, text, evidence, job_id FROM events"
@@ -394,7 +410,7 @@ class Jobs(Runs):
         return [Event(*row) for row in rows]
 
 
-def _not_watched(watched: Iterable[tuple[str, str]]) -> tuple[str, list[str]]:
+def _not_watched(watched: Iterable[tuple[str, str]]) -> tuple[str, list[Any]]:
     """The end of a WHERE clause, and its values, that leaves out what a long poll tells anyhow."""
     places = sorted(set(watched))
     if not places:

@@ -77,14 +77,16 @@ class Runs(Database):
             where.append("changed >= ?")
             values.append(changed_since)
         wanted = None if keys is None else set(keys)
-        if wanted is not None and len(wanted) <= _FEW:
-            where.append(
-                f"(cycle, task) IN (VALUES {', '.join(['(?, ?)'] * len(wanted))})" if wanted else "0"
-            )
-            values.extend(part for key in wanted for part in key)
+        source = "instances"
+        if wanted is not None and not wanted:
+            return []
+        if wanted is not None and len(wanted) <= _FEW:  # CROSS JOIN: key by key, and not through all instances
+            source = f"(VALUES {', '.join(['(?, ?)'] * len(wanted))}) CROSS JOIN instances"
+            where.append("cycle = column1 AND task = column2")
+            values = [*(part for key in wanted for part in key), *values]
         with self.reading() as db:
             rows = db.execute(
-                f"SELECT {_INSTANCE} FROM instances WHERE {' AND '.join(where)} ORDER BY position", values
+                f"SELECT {_INSTANCE} FROM {source} WHERE {' AND '.join(where)} ORDER BY position", values
             ).fetchall()
         found = (_instance(row) for row in rows)
         return [instance for instance in found if wanted is None or instance.key in wanted]
@@ -96,7 +98,9 @@ class Runs(Database):
         with self.reading() as db:
             (latest,) = db.execute("SELECT coalesce(max(version), 0) FROM instances").fetchone()
             rows = db.execute(
-                f"SELECT {_INSTANCE} FROM instances WHERE version > ? ORDER BY position", (version,)
+                f"SELECT {_INSTANCE} FROM instances INDEXED BY instances_version"
+                " WHERE version > ? ORDER BY position",
+                (version,),
             ).fetchall()
         return int(latest), [_instance(row) for row in rows]
 
