@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from jobmgr.service.context import RunContext
@@ -35,17 +35,22 @@ def _utc(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-def write(ctx: RunContext, jobs: Iterable[Job]) -> None:
+def write(ctx: RunContext, jobs: Sequence[Job]) -> None:
     """Write the activity of jobs that have ended."""
+    histories = ctx.store.histories([job.number for job in jobs])
     for job in jobs:
-        folder = ctx.job_dir(job.id)
+        folder = f"{ctx.run_dir}/{layout.job_dir(job.id)}"
         private_folders(folder)
-        path = folder / layout.ACTIVITY_FILE
-        beside = folder / f".{layout.ACTIVITY_FILE}.new"
-        with open(beside, "w", encoding="utf-8", opener=_private) as file:
-            file.write(text_of(ctx.store.history(job.number)))
-        os.replace(beside, path)
+        _put(f"{folder}/{layout.ACTIVITY_FILE}", text_of(histories[job.number]).encode())
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _put(path: str, data: bytes) -> None:
+    folder, name = os.path.split(path)
+    beside = f"{folder}/.{name}.new"
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    finally:
+        os.close(descriptor)
+    os.replace(beside, path)

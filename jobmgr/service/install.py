@@ -101,11 +101,16 @@ def installed_files(run_dir: Path) -> list[str]:
     return text.splitlines()
 
 
-def private_folders(folder: Path) -> None:
+def private_folders(folder: str | Path) -> None:
     """Make a folder and those above it that are missing, each for its owner alone, whatever the umask."""
-    if not folder.is_dir():
-        private_folders(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        os.mkdir(folder, 0o700)
+    except FileNotFoundError:
+        private_folders(os.path.dirname(folder))
+        private_folders(folder)
+    except OSError:
+        if not os.path.isdir(folder):
+            raise
 
 
 def _copy(source: Path, target: Path) -> int:
