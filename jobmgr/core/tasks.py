@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobmgr.core import graph as graphs
 from jobmgr.core.graph import Graph
@@ -20,9 +20,8 @@ Pairs = tuple[tuple[str, str], ...]
 VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class TaskDef:
-    """One task of a run, parameters put in.
+class TaskDef(NamedTuple):
+    """One task of a run, parameters put in. A named tuple, because one is made for each of thousands of members.
 
     ``base``: the key of the suite file that it comes from; ``families``: all that it belongs to, ``base``
     included for a member of a parametrised task. Durations are seconds. ``work_dir`` is relative to the run
@@ -59,7 +58,7 @@ class TaskDef:
     manual: bool = False
 
 
-_DEFAULTS: Mapping[str, Any] = {f.name: f.default for f in fields(TaskDef) if f.name not in ("name", "base")}
+_DEFAULTS: Mapping[str, Any] = TaskDef._field_defaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +101,7 @@ def fill(task: TaskDef, pattern: re.Pattern[str], values: Mapping[str, str], **c
             return None
         return put(value) if isinstance(value, str) else tuple(map(put, value))
 
-    return replace(
-        task,
+    return task._replace(
         inputs=tuple((put(source), put(target)) for source, target in task.inputs),
         outputs=tuple(map(put, task.outputs)),
         environment=tuple((name, put(value)) for name, value in task.environment),

@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from jobmgr.core.tasks import TaskDef
@@ -62,7 +61,7 @@ def tasks_of(
         parameters=dict(parameters) if parameters else None,  # type: ignore[arg-type]
     )
     made = suite_from_objects(Suite(name="adhoc", tasks={base: task}, folder=folder), known_platforms)
-    return [replace(made.tasks[member], base=base) for member in made.tasks]
+    return [made.tasks[member]._replace(base=base) for member in made.tasks]
 
 
 def _input(folder: Path, path: str) -> Path:

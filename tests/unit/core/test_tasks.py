@@ -46,7 +46,7 @@ def templates(draw, index):
 
 
 def _dict(task):
-    return {name: getattr(task, name) for name in TaskDef.__dataclass_fields__}
+    return {name: getattr(task, name) for name in TaskDef._fields}
 
 
 @st.composite
