@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from .retry import backoff
 from .states import ACTIVE, State
@@ -27,8 +27,7 @@ T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True)
-class Intervals:
+class Intervals(NamedTuple):
     """Seconds between polls; the last of a list repeats. ``execution`` once it runs, ``queued`` before."""
 
     execution: tuple[float, ...] = (30.0,)
@@ -36,8 +35,7 @@ class Intervals:
     minimum: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Polled:
+class Polled(NamedTuple):
     """What bears on the next poll of a job.
 
     ``polls``: answered ones since its state last changed; ``errors``: unanswered ones in a row; ``last``: the

@@ -168,7 +168,15 @@ def conclude(
         verdict = decide(view_of(job), look)
         host_doubt = host_doubt or (verdict.doubt if verdict.host_doubt else "")
         changes.append(
-            change_of(ctx, platform, job, verdict, evidence=evidence, answered=evidence is not None)
+            change_of(
+                ctx,
+                platform,
+                job,
+                verdict,
+                evidence=evidence,
+                answered=evidence is not None,
+                clock_offset=record.clock_offset,
+            )
         )
         if evidence is not None and evidence.files is not None and _wants_files(verdict):
             listings.extend(listed(job, evidence.files, platform, _work_dir(ctx, job)))

@@ -15,7 +15,7 @@ The same request may be sent again at any time: the host knows its tokens.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,26 +98,31 @@ def _submit_at(
         return Sent(host=host, error=error)
     except UsageError as error:
         return _refuse_all(ctx, platform, host, keys, before, error)
-    jobs = ctx.store.take_submits(
-        [_new(ctx, platform, record, key, before.get(key)) for key in keys], ctx.now()
-    )
+    jobs = ctx.store.take_submits(_new(ctx, platform, record, keys, before), ctx.now())
     return send(ctx, platform, host, jobs)
 
 
-def _new(ctx: RunContext, platform: Platform, record: Host, key: Key, after: int | None) -> NewSubmit:
-    cycle, name = key
-    task = ctx.task(name)
-    spec = job_item(task, platform, cycle=cycle, source_root=ctx.source_root, home=str(ctx.world.home))
-    return NewSubmit(
-        cycle,
-        name,
-        platform.name,
-        record.host,
-        runner_of(task, platform) or platform.runner,
-        json.dumps(spec),
-        instance=record.instance,
-        after=after,
-    )
+def _new(
+    ctx: RunContext, platform: Platform, record: Host, keys: Iterable[Key], before: Mapping[Key, int]
+) -> list[NewSubmit]:
+    source_root, home = ctx.source_root, str(ctx.world.home)
+    new = []
+    for cycle, name in keys:
+        task = ctx.task(name)
+        spec = job_item(task, platform, cycle=cycle, source_root=source_root, home=home)
+        new.append(
+            NewSubmit(
+                cycle,
+                name,
+                platform.name,
+                record.host,
+                runner_of(task, platform) or platform.runner,
+                json.dumps(spec),
+                instance=record.instance,
+                after=before.get((cycle, name)),
+            )
+        )
+    return new
 
 
 def _refuse_all(
@@ -131,9 +136,7 @@ def _refuse_all(
     """An input that is not there: those who need it fail, with the reason; the caller sends the others again."""
     bad = [key for key in keys if _needs(ctx, key[1], str(error))] or list(keys)
     record = ctx.store.host(platform.name, host)
-    jobs = ctx.store.take_submits(
-        [_new(ctx, platform, record, key, before.get(key)) for key in bad], ctx.now()
-    )
+    jobs = ctx.store.take_submits(_new(ctx, platform, record, bad, before), ctx.now())
     changes = [
         Change(
             job,
@@ -197,6 +200,7 @@ def _store_answers(
 ) -> Sent:
     sent = not isinstance(error, ConnectError)
     text = failure_text(error) if isinstance(error, TransportError) else ""
+    clock_offset = ctx.store.host(platform.name, host).clock_offset
     changes = [
         change_of(
             ctx,
@@ -204,6 +208,7 @@ def _store_answers(
             job,
             answer_of(view_of(job), answers.get(job.id), sent, text),
             answered=job.id in answers,
+            clock_offset=clock_offset,
             kind="submit",
         )
         for job in ctx.store.jobs_where(numbers=[job.number for job in jobs])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from jobmgr.core.events import Changed
 from jobmgr.core.evidence import Facts, Find, JobView, PollAgain, Resend, Revoke, Verdict
 from jobmgr.core.schedule import Intervals, Polled, next_poll
-from jobmgr.core.states import ACTIVE, State
+from jobmgr.core.states import ACTIVE
 from jobmgr.platforms.model import BACKGROUND, Platform
 from jobmgr.service.context import RunContext
 from jobmgr.store.records import Change, Job, Message, Retrieval
@@ -101,12 +101,19 @@ def change_of(
     *,
     evidence: wire.Evidence | None = None,
     answered: bool,
+    clock_offset: float,
     kind: str = "poll",
 ) -> Change:
-    """The new record of a job after a verdict. ``answered``: the host has said something about this job."""
+    """The new record of a job after a verdict. ``answered``: the host has said something about this job.
+
+    ``clock_offset``: how far the host's clock is ahead of ours.
+    """
     facts = verdict.facts
-    actions = verdict.actions
+    asked = {type(action) for action in verdict.actions}
     now = ctx.now()
+    polls = job.polls + 1 if answered and verdict.state is job.state else 0
+    errors = 0 if answered else job.errors + 1
+    polled = Polled(verdict.state, now, polls, errors, facts.start_time, clock_offset=clock_offset)
     new = job._replace(
         state=verdict.state,
         detail=verdict.detail,
@@ -135,15 +142,15 @@ def change_of(
         lost=facts.lost,
         superseded=facts.superseded,
         tries=job.tries + (kind == "submit"),
-        find=any(isinstance(a, Find) for a in actions),
-        revoke=any(isinstance(a, Revoke) for a in actions),
-        resend=any(isinstance(a, Resend) for a in actions),
-        polls=job.polls + 1 if answered and verdict.state is job.state else 0,
-        errors=0 if answered else job.errors + 1,
+        find=Find in asked,
+        revoke=Revoke in asked,
+        resend=Resend in asked,
+        polls=polls,
+        errors=errors,
         last_polled=now,
         last_answer=now if answered else job.last_answer,
+        next_poll=_next_look(ctx, platform, job.task, verdict, polled),
     )
-    new = new._replace(next_poll=_when(ctx, platform, new, verdict, now))
     messages = tuple(
         Message(job.seen_messages + index, *message)
         for index, message in enumerate(evidence.file.messages if evidence is not None else ())
@@ -162,27 +169,21 @@ def _events(messages: Iterable[Message]) -> list[str]:
     return [message.text for message in messages if message.severity == "EVENT"]
 
 
-def _when(ctx: RunContext, platform: Platform, job: Job, verdict: Verdict, now: float) -> float | None:
-    """When to look at the job again; None for never."""
+def _next_look(
+    ctx: RunContext, platform: Platform, name: str, verdict: Verdict, polled: Polled
+) -> float | None:
+    """When to look at a job of this task again; None for never."""
     again = [action.after for action in verdict.actions if isinstance(action, PollAgain | Resend)]
     if again:
-        return now + min(again)
-    if job.revoke:
-        return now
-    if job.state not in ACTIVE:
+        return polled.last + min(again)
+    if any(isinstance(action, Revoke) for action in verdict.actions):
+        return polled.last
+    if verdict.state not in ACTIVE:
         return None
-    task = ctx.shared_task(job.task)
-    execution = (
-        task.polling_interval if task is not None and task.polling_interval else platform.polling_interval
-    )
-    polled = Polled(
-        job.state,
-        now,
-        job.polls,
-        job.errors,
-        job.start_time,
-        task.time_limit if task is not None else None,
-        ctx.store.host(job.platform, job.host).clock_offset if job.state is State.RUNNING else 0.0,
-    )
+    task = ctx.shared_task(name)
+    execution = platform.polling_interval
+    if task is not None:
+        execution = task.polling_interval or execution
+        polled = polled._replace(time_limit=task.time_limit)
     intervals = Intervals(execution, platform.queued_polling_interval, platform.min_polling_interval)
     return next_poll(polled, intervals, random.random())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import settings
@@ -73,12 +73,12 @@ def test_a_full_queue_makes_the_job_wait() -> None:
     verdict = answer(SENT, reply(wire.R_LIMIT))
     assert (verdict.state, verdict.detail) == (S.QUEUED, "the queue is full")
     assert kinds(verdict) == set()
-    assert answer(replace(SENT, kill_intended=True), reply(wire.R_LIMIT)).state is S.KILLED
+    assert answer(SENT._replace(kill_intended=True), reply(wire.R_LIMIT)).state is S.KILLED
 
 
 def test_a_revoked_token_cannot_start() -> None:
     assert answer(SENT, reply(wire.R_REVOKED)).state is S.SUBMIT_FAILED
-    assert answer(replace(SENT, kill_intended=True), reply(wire.R_REVOKED)).state is S.KILLED
+    assert answer(SENT._replace(kill_intended=True), reply(wire.R_REVOKED)).state is S.KILLED
 
 
 @pytest.mark.parametrize(
