@@ -55,10 +55,14 @@ def _claim_text(run_dir: str, token: str) -> "str | None":
     path = token_file(run_dir, token, layout.CLAIM)
     text = None
     try:
-        with open(path, "rb") as file:
-            text = file.read(4096).decode("utf-8", "replace")
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         pass
+    else:
+        try:
+            text = os.read(fd, 4096).decode("utf-8", "replace")
+        finally:
+            os.close(fd)
     if text is None or text.strip() == REVOKED:
         for name in _element_claims(os.path.dirname(path)):
             return read_small(os.path.join(os.path.dirname(path), name), 4096)

@@ -41,6 +41,8 @@ STATUS_FILE = "job.status"
 ACTIVITY_FILE = "job-activity.log"
 
 MAX_PART = 200
+#: What no text of a request may hold.
+CONTROL = re.compile("[\\0-\\x1f]")
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+@%-]*\Z")
 _TOKEN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 _SUBMIT = re.compile(r"[0-9]{2,9}\Z")

@@ -11,7 +11,7 @@ A file may hold several attempts (a batch system may start a job again): the wra
 ``JOBMGR_ATTEMPT=N`` line. The facts are those of the latest attempt.
 """
 
-from collections import OrderedDict, namedtuple
+from collections import namedtuple
 
 VERSION = "1"
 PREFIX = "JOBMGR_"
@@ -40,6 +40,7 @@ ATTEMPT_KEYS = (
     ELAPSED, CPU, MAX_RSS, EXIT_TIME, EXIT,
 )
 KEYS = HEAD_KEYS + ATTEMPT_KEYS + (MESSAGE,)
+_FACTS = frozenset(KEYS) - {ATTEMPT, MESSAGE}
 
 SUCCEEDED = "SUCCEEDED"
 FAILED = "FAILED"
@@ -148,8 +149,7 @@ def parse(data: bytes) -> Status:
     lines = text[:cut].split("\n") if cut >= 0 else []
     if not lines or not lines[0].startswith(PREFIX + STATUS_VERSION + "="):
         raise Unreadable("no version line")
-    facts = OrderedDict()
-    unknown = OrderedDict()
+    facts, unknown = {}, {}  # type: dict[str, str], dict[str, str]
     messages = []
     attempts = 0
     if "" in lines:
@@ -159,8 +159,11 @@ def parse(data: bytes) -> Status:
         if not equals or not key.startswith(PREFIX):
             raise Unreadable("line %d is not JOBMGR_KEY=VALUE" % number)
         key = key[len(PREFIX):]
-        value = unescape(value)
-        if key == MESSAGE:
+        if "\\" in value:
+            value = unescape(value)
+        if key in _FACTS:
+            facts[key] = value
+        elif key == MESSAGE:
             parsed = _message(value)
             if len(messages) < MAX_MESSAGES:
                 messages.append(parsed)
@@ -168,8 +171,6 @@ def parse(data: bytes) -> Status:
             for old in ATTEMPT_KEYS:
                 facts.pop(old, None)
             attempts += 1
-            facts[key] = value
-        elif key in KEYS:
             facts[key] = value
         else:
             unknown[key] = value

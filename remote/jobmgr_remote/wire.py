@@ -208,7 +208,7 @@ def encode_reply(kind: str, value: object) -> bytes:
 
 
 def _dump(value: object) -> str:
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def _load(raw: bytes) -> dict:
@@ -300,6 +300,7 @@ class ReplyReader:
         self.noise = (self.noise + raw)[-4096:]
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 _DECODER = json.JSONDecoder()
 _MARK = MARK.encode("ascii")
 #: The shape of each record, one letter per field: t text, i integer, n number, b bool, o object, l list, *
