@@ -29,6 +29,11 @@ RUN_OK, RUN_ABSENT, RUN_UNMOUNTED, RUN_FOREIGN = "ok", "absent", "unmounted", "f
 #: not look alive for ever.
 STUCK = 600.0
 
+#: Answers about jobs that come within so many seconds leave together, and at once when there are so many bytes:
+#: each write wakes two programs of ssh and the caller.
+TOGETHER = 0.01
+FULL = 32768
+
 #: The use of an unpacked version is marked (its folder's time is set) at most so often (seconds).
 MARK_AGAIN = 86400.0
 
@@ -45,7 +50,9 @@ class Refused(Exception):
 class Reply(object):
     """Writes the reply, line by line, from any thread.
 
-    A closed pipe is noted in ``closed`` and stops nobody.
+    A closed pipe is noted in ``closed`` and stops nobody. Answers about jobs leave together with those that
+    follow within :data:`TOGETHER` seconds: a thread of its own sees to it that none is held back for longer,
+    whatever the host is at. All else leaves at once, behind them.
     """
 
     def __init__(self, stdout: object) -> None:
@@ -53,16 +60,34 @@ class Reply(object):
 
         self._stdout = stdout
         self._lock = _thread.allocate_lock()
-        self._finish = _thread.allocate_lock()
+        #: Held but for a moment when there is something to do for the thread that beats.
+        self._bell = _thread.allocate_lock()
+        self._bell.acquire()
+        self._rung = False
+        self._held = []  # type: list[bytes]
+        self._size = 0
         self._moved = self._written = time.monotonic()
         self._beating = False
         self.closed = False
         self.count = 0
 
     def job(self, value: object) -> None:
-        """The answer about one job (a tuple of wire.py); flushed at once."""
+        """The answer about one job (a tuple of wire.py)."""
         self.count += 1
-        self._write(wire.JOB, value)
+        self.progress()
+        data = wire.encode_reply(wire.JOB, value)
+        with self._lock:
+            self._held.append(data)
+            self._size += len(data)
+            if self._size >= FULL or not self._beating:
+                self._flush()
+            else:
+                self._ring()
+
+    def flush(self) -> None:
+        """Let go of what is held back."""
+        with self._lock:
+            self._flush()
 
     def note(self, level: str, code: str, text: str) -> None:
         """Something a person should know; level is info, warning or error."""
@@ -87,20 +112,32 @@ class Reply(object):
     def end(self) -> None:
         """The last line; heartbeats stop."""
         if self._beating:
-            self._beating = False
-            self._finish.release()
+            with self._lock:
+                self._beating = False
+                self._ring()
         self._write(wire.END, self.count)
 
     def start_beating(self) -> None:
-        """Send heartbeats from a thread of its own until :meth:`end`."""
+        """Send heartbeats, and what is held back, from a thread of its own until :meth:`end`."""
         import _thread
 
         self._beating = True
-        self._finish.acquire()
         _thread.start_new_thread(self._beat_loop, ())
 
+    def _ring(self) -> None:
+        if not self._rung:
+            self._rung = True
+            self._bell.release()
+
     def _beat_loop(self) -> None:
-        while not self._finish.acquire(True, wire.HEARTBEAT / 2):
+        while self._beating:
+            if self._bell.acquire(True, wire.HEARTBEAT / 2):
+                time.sleep(TOGETHER)
+                with self._lock:
+                    self._rung = False
+                    if self._beating:
+                        self._flush()
+                continue
             silent = time.monotonic() - self._written
             if silent >= wire.HEARTBEAT / 2 and time.monotonic() - self._moved < STUCK:
                 self._write(wire.BEAT, int(time.time()))
@@ -110,13 +147,21 @@ class Reply(object):
         if kind != wire.BEAT:
             self.progress()
         with self._lock:
-            if self.closed:
-                return
-            try:
-                self._write_all(data)
-                self._written = time.monotonic()
-            except (OSError, ValueError):  # ValueError: the stream is closed
-                self.closed = True
+            if kind == wire.BEAT and not self._beating:
+                return  # the end came first
+            self._held.append(data)
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what is held. The caller has the lock."""
+        data, self._held, self._size = b"".join(self._held), [], 0
+        if self.closed or not data:
+            return
+        try:
+            self._write_all(data)
+            self._written = time.monotonic()
+        except (OSError, ValueError):  # ValueError: the stream is closed
+            self.closed = True
 
     def _write_all(self, data: bytes) -> None:
         while data:
@@ -431,7 +476,7 @@ def check_item(item: dict) -> dict:
         raise ValueError("not a token: %r" % (item.get("token"),))
     for key in ("runner", "native_id", "work_dir", "instance"):
         value = item.get(key) or ""
-        if not isinstance(value, str) or len(value) > 4096 or any(c < " " for c in value):
+        if not isinstance(value, str) or len(value) > 4096 or layout.CONTROL.search(value):
             raise ValueError("%s: not a text: %r" % (key, value))
     if (item.get("native_id") or "").startswith("-"):  # a queue's command would take it for an option
         raise ValueError("native_id: not an id: %r" % (item["native_id"],))

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -251,6 +252,52 @@ def test_heartbeats_stop_when_the_work_is_stuck(monkeypatch: pytest.MonkeyPatch)
     time.sleep(0.05)
     reply.end()
     assert b"beat" not in out.getvalue()
+
+
+class Writes(io.RawIOBase):
+    """A stdout that keeps each write apart."""
+
+    def __init__(self) -> None:
+        self.made: list[bytes] = []
+
+    def write(self, data: Any) -> int:
+        self.made.append(bytes(data))
+        return len(data)
+
+
+def answer_about(job: str) -> wire.Submitted:
+    return wire.Submitted(job, "", wire.R_SUBMITTED, "", "", "")
+
+
+def test_answers_of_the_same_moment_leave_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "TOGETHER", 3600.0)
+    out = Writes()
+    reply = session.Reply(out)
+    reply.start_beating()
+    reply.job(answer_about("1/a/01"))
+    reply.job(answer_about("1/b/01"))
+    assert out.made == []
+    reply.note("info", "x", "behind them")
+    assert [line.count(b"\n") for line in out.made] == [3]
+    reply.job(answer_about("x" * session.FULL))
+    assert len(out.made) == 2
+    reply.job(answer_about("1/c/01"))
+    reply.end()
+    assert [line.count(b"\n") for line in out.made] == [3, 1, 2]
+
+
+def test_no_answer_waits_for_what_the_host_does_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Writes()
+    monkeypatch.setattr(_thread, "start_new_thread", start_traced)
+    reply = session.Reply(out)
+    reply.start_beating()
+    for number in (1, 2):
+        reply.job(answer_about(f"1/a/{number:02d}"))
+        deadline = time.monotonic() + 20
+        while len(out.made) < number and time.monotonic() < deadline:
+            time.sleep(0.001)  # the host is at something else
+        assert len(out.made) == number
+    reply.end()
 
 
 @given(
