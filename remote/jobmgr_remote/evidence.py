@@ -226,22 +226,29 @@ class Looker(object):
 
     def look(self, items: "list[dict]", progress: object) -> "list[wire.Evidence]":
         """All evidence, in the order of the items; a queue is asked once for all of its jobs."""
-        found = []
-        for item in items:
-            found.append(self.safe_look(item))
-            progress()
+        found = dict(self.looks(items, progress))
+        return [found[at] for at in range(len(items))]
+
+    def looks(self, items: "list[dict]", progress: object) -> object:
+        """The same as pairs (position of the item, evidence), as they come: a job for which no queue is asked does
+        not wait for those of others.
+        """
+        found = {}  # type: dict[int, wire.Evidence]
         by_runner = {}  # type: dict[str, list[int]]
         for position, item in enumerate(items):
             runner = item.get("runner") or runners.BACKGROUND
-            if runner != runners.BACKGROUND:
+            one = self.safe_look(item)
+            progress()
+            if runner == runners.BACKGROUND:
+                yield position, one._replace(found=self._found_here(item, one)) if item.get("find") else one
+            else:
+                found[position] = one
                 by_runner.setdefault(runner, []).append(position)
         for runner, positions in by_runner.items():
             self._ask_queue(runner, positions, items, found)
             self._ask_tokens(runner, [at for at in positions if items[at].get("find")], items, found)
-        for position, item in enumerate(items):
-            if item.get("find") and (item.get("runner") or runners.BACKGROUND) == runners.BACKGROUND:
-                found[position] = found[position]._replace(found=self._found_here(item, found[position]))
-        return found
+        for position in sorted(found):
+            yield position, found[position]
 
     def safe_look(self, item: dict) -> wire.Evidence:
         """:meth:`first_look`, with what goes wrong as evidence."""
@@ -267,7 +274,7 @@ class Looker(object):
             )
 
     def _ask_queue(
-        self, name: str, positions: "list[int]", items: "list[dict]", found: "list[wire.Evidence]"
+        self, name: str, positions: "list[int]", items: "list[dict]", found: "dict[int, wire.Evidence]"
     ) -> None:
         wanted = [
             at
@@ -298,7 +305,7 @@ class Looker(object):
                 found[at] = found[at]._replace(file=with_element_exit(file))
 
     def _ask_tokens(
-        self, name: str, positions: "list[int]", items: "list[dict]", found: "list[wire.Evidence]"
+        self, name: str, positions: "list[int]", items: "list[dict]", found: "dict[int, wire.Evidence]"
     ) -> None:
         by_place = {}  # type: dict[str, list[int]]
         for at in positions:
@@ -327,7 +334,7 @@ class Looker(object):
         place: str,
         positions: "list[int]",
         items: "list[dict]",
-        found: "list[wire.Evidence]",
+        found: "dict[int, wire.Evidence]",
     ) -> None:
         from jobmgr_remote.runners import base
 
@@ -504,4 +511,5 @@ def state_of_process(pid: int, start: str, token: str) -> str:
         return wire.P_GONE if proc.can_see() else wire.P_CANNOT_SEE
     if found.state in proc.DEAD_STATES:
         return wire.P_GONE
-    return wire.P_ALIVE if proc.is_job_process(pid, start, token) else wire.P_NOT_OURS
+    ours = found.start == start or proc.is_job_process(pid, start, token)
+    return wire.P_ALIVE if ours else wire.P_NOT_OURS

@@ -14,6 +14,7 @@ import pytest
 
 from host_side import Host, host_in
 from jobmgr_remote import status, wire
+from jobmgr_remote.commands import jobs_poll
 
 
 @pytest.fixture
@@ -88,6 +89,15 @@ def test_it_ends_with_the_last_job(host: Host) -> None:
     items = [host.job(task=f"t{n}") for n in range(20)]
     host.submit(*items, max_active=2)
     with stream(host, *items) as told:
+        rest = told.rest()
+    ended = [one.job for one in rest if status.EXIT in one.file.facts]
+    assert sorted(ended) == sorted(item["job"] for item in items)
+
+
+def test_jobs_are_told_in_whatever_order_they_are_asked_about(host: Host) -> None:
+    items = [host.job(task=f"t{n}") for n in range(jobs_poll.AHEAD + 20)]
+    host.submit(*items, max_active=2)
+    with stream(host, *reversed(items)) as told:  # the first to run stand behind many that wait
         rest = told.rest()
     ended = [one.job for one in rest if status.EXIT in one.file.facts]
     assert sorted(ended) == sorted(item["job"] for item in items)

@@ -22,8 +22,12 @@ SLOW_PAUSE_PER_LOOK = 25.0
 #: most.
 LINGER_PER_JOB, LINGER = 0.001, 0.25
 MAX_WAIT = 3600.0
-#: As long as any submit time.
-SOME_TIME = "2000-01-01T00:00:00Z"
+#: As long as any token and submit time.
+SOME_TOKEN, SOME_TIME = "-" * 36, "2000-01-01T00:00:00Z"
+#: So long is a status file of which jobs-submit alone knows.
+HEADER = len(status.header(SOME_TOKEN, runners.BACKGROUND, SOME_TIME))
+#: Slots take jobs in their order: behind so many that still wait (and two for each slot) the others wait too.
+AHEAD = 64
 NOT_QUEUED = (wire.Q_ABSENT, wire.Q_ENDED, wire.Q_OTHER_JOB)
 
 
@@ -66,10 +70,12 @@ def answer(
 ) -> "list[wire.Evidence]":
     """Look, revoke and list as the items ask, and reply. Returns what was told."""
     items = [with_revocation(item, reply, host) for item in items]
-    found = looker.look(items, reply.progress)
-    for item, one in zip(items, found):
-        reply.job(with_files(item, one, host))
-    return found
+    told = {}
+    for position, one in looker.looks(items, reply.progress):
+        reply.job(with_files(items[position], one, host))
+        told[position] = one
+    reply.flush()
+    return [told[at] for at in range(len(items))]
 
 
 def with_revocation(item: dict, reply: object, host: object) -> dict:
@@ -95,16 +101,18 @@ def with_files(item: dict, one: wire.Evidence, host: object) -> wire.Evidence:
 
 class Watched(object):
     """One job of a watch: ``size`` is that of its main status file at the last look (-1: not there; None: no
-    look yet), ``facts`` what the file said when it was last read.
+    look yet), ``facts`` what the file said when it was last read, ``waits``: it was in the spool, and had not
+    begun.
     """
 
-    __slots__ = ("facts", "item", "path", "size")
+    __slots__ = ("facts", "item", "path", "size", "waits")
 
     def __init__(self, item: dict, path: str) -> None:
         self.item = item
         self.path = path
         self.size = None  # type: int | None
         self.facts = None  # type: dict | None
+        self.waits = False
 
     @property
     def seen(self) -> int:
@@ -144,6 +152,7 @@ class Watch(object):
         self._slow_at = 0.0
         #: Whether what jobs-submit itself has written is news.
         self._header_is_seen = False
+        self._ahead = max(AHEAD, 2 * looker.spool.max_active())
 
     def until_change(self, seconds: float) -> "list[dict]":
         """The items that changed; [] if the time is over or the caller has gone."""
@@ -192,12 +201,26 @@ class Watch(object):
         return changed
 
     def _look(self, slow: bool) -> "set[int]":
-        changed = {at for at, job in enumerate(self.jobs) if self._size_differs(job)}
+        changed = self._quick_look()
         if slow:
             if self.options.get("tend", True):
                 background.tend(self.host, self.options)
             self.looker.forget()
             changed.update(at for at, job in enumerate(self.jobs) if at not in changed and self._differs(job))
+        return changed
+
+    def _quick_look(self) -> "set[int]":
+        """Who has another size, but for those that wait behind many that wait: they are left to the slow look."""
+        changed = set()
+        waiting = 0
+        for at, job in enumerate(self.jobs):
+            if job.waits and waiting >= self._ahead:
+                continue
+            if self._size_differs(job):
+                changed.add(at)
+                waiting, job.waits = 0, False
+            elif job.waits:
+                waiting += 1
         return changed
 
     def _size_differs(self, job: Watched) -> bool:
@@ -223,7 +246,8 @@ class Watch(object):
         """
         item = job.item
         job.size = _size(job.path)
-        if self._is_untouched(job):
+        job.waits = self._is_untouched(job)
+        if job.waits:
             return False
         facts = job.facts
         if facts is not None and self.looker.status_size(item) == job.seen:
@@ -246,7 +270,7 @@ class Watch(object):
         runner = job.item.get("runner") or runners.BACKGROUND
         if not self._header_is_seen or job.seen or runner != runners.BACKGROUND:
             return False
-        if job.size != len(status.header(job.item["token"], runners.BACKGROUND, SOME_TIME)):
+        if job.size != HEADER:
             return False
         return self.looker.spool_state(job.item["token"]) != wire.S_NONE
 
