@@ -140,7 +140,7 @@ class Context:
             self.write(jsonlines.line(kind, **values) + "\n")
 
     def records(self, lines: Iterable[str]) -> None:
-        """JSON lines that a view has made, only under --json."""
+        """JSON lines that a view makes, only under --json; else they are not even made."""
         if self.json:
             self.write("".join(f"{line}\n" for line in lines))
 

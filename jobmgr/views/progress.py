@@ -46,12 +46,17 @@ class Frame:
 
 
 class Progress:
-    """Collects events; :meth:`frame` may be called from another thread than :meth:`apply`."""
+    """Collects events; :meth:`frame` may be called from another thread than :meth:`apply`.
 
-    def __init__(self, run: str) -> None:
+    ``drawn``: somebody asks for frames; else the latest news are not put into words.
+    """
+
+    def __init__(self, run: str, *, drawn: bool = True) -> None:
         self.run = run
+        self._drawn = drawn
         self._lock = threading.Lock()
         self._states: dict[str, State] = {}
+        self._counts: dict[State, int] = {}
         self._doubts: set[str] = set()
         self._recent: deque[str] = deque(maxlen=RECENT)
         self._troubles: dict[str, str] = {}
@@ -61,14 +66,14 @@ class Progress:
         with self._lock:
             for row in found:
                 key = f"{row.cycle}/{row.task}"
-                self._states[key] = row.state
+                self._put(key, row.state)
                 if row.doubt:
                     self._doubts.add(key)
 
     def differs(self, counts: Mapping[State, int]) -> bool:
         """Whether the run has other counts than events have told of: another process changes it too."""
         with self._lock:
-            return self._counts() != {state: number for state, number in counts.items() if number}
+            return self._present() != {state: number for state, number in counts.items() if number}
 
     def missed(self, found: Iterable[rows.Row], now: float) -> list[events.Changed]:
         """What the store's rows say that no event has told, as events (still to be applied)."""
@@ -91,24 +96,28 @@ class Progress:
                 if self._states.get(f"{row.cycle}/{row.task}") is not row.state
             ]
 
-    def _counts(self) -> dict[State, int]:
-        counts: dict[State, int] = {}
-        for state in self._states.values():
-            counts[state] = counts.get(state, 0) + 1
-        return counts
+    def _put(self, key: str, state: State) -> None:
+        before = self._states.get(key)
+        if before is not None:
+            self._counts[before] -= 1
+        self._states[key] = state
+        self._counts[state] = self._counts.get(state, 0) + 1
+
+    def _present(self) -> dict[State, int]:
+        return {state: number for state, number in self._counts.items() if number}
 
     def apply(self, event: events.Event) -> None:
         """Take one event in. Events of other runs count as news, not as states."""
         with self._lock:
             if isinstance(event, events.Changed) and event.run == self.run:
                 key = rows_key(event.job_id)
-                self._states[key] = event.new
+                self._put(key, event.new)
                 (self._doubts.add if event.doubt else self._doubts.discard)(key)
                 self._troubles.pop(event.host, None) if not event.doubt else None
             elif isinstance(event, events.Trouble):
                 self._troubles[event.host] = trouble(event.host, event.text, person=event.person)
-            told = told_by(event, self.run)
-            if told and not isinstance(event, events.Trouble):
+            told = told_by(event, self.run) if self._drawn and not isinstance(event, events.Trouble) else ""
+            if told:
                 self._recent.append(told)
 
     def frame(self, room: int) -> Frame:
@@ -117,7 +126,7 @@ class Progress:
             tasks, more = rows.by_task(self._states, room)
             return Frame(
                 self.run,
-                self._counts(),
+                self._present(),
                 len(self._doubts),
                 tuple(tasks),
                 more,

@@ -60,7 +60,7 @@ class Listener:
         self._started = started
         self._run = started.name
         self._live = live
-        self._progress = progress.Progress(started.name)
+        self._progress = progress.Progress(started.name, drawn=live)
         self._progress.seed(started.rows())
         return self._progress
 
@@ -83,12 +83,14 @@ class Listener:
             self._context.tell(event)
 
     def _plain(self, event: events.Event) -> None:
+        if self._context.options.quiet and not isinstance(event, events.Trouble):
+            return
         told = progress.told_by(event, self._run)
         if not told:
             return
         if isinstance(event, events.Trouble):
             self._context.complain(told)
-        elif not self._context.options.quiet:
+        else:
             moment = event.time if isinstance(event, events.Changed) else self._context.now()
             self._context.show(progress.stamped(told, moment, self._context.now()))
 
@@ -142,7 +144,8 @@ def _left(started: Run, context: Context, code: int) -> int:
 def _finished(started: Run, context: Context) -> int:
     overview = started.summary()
     found = started.rows()
-    context.records([*(jsonlines.job(started.name, row) for row in found), jsonlines.overview(overview)])
+    context.records(jsonlines.job(started.name, row) for row in found)
+    context.records([jsonlines.overview(overview)])
     context.show(*summary.summary(overview, found))
     unwell = any(overview.counts.get(state) for state in (*UNSUCCESSFUL, *BEFORE_JOB))
     if overview.finished is None and started.turned is not None:

@@ -67,7 +67,8 @@ def _show(args: argparse.Namespace, shown: Run, context: Context) -> bool:
     elif context.json:
         from jobmgr.views import jsonlines
 
-        context.records([jsonlines.overview(overview), *(jsonlines.job(shown.name, row) for row in found)])
+        context.records([jsonlines.overview(overview)])
+        context.records(jsonlines.job(shown.name, row) for row in found)
     else:
         context.show(
             *table.status(
