@@ -5,25 +5,24 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_UTC = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]{1,9})?Z\Z")
-_LONGEST = len("2026-11-20T11:20:03.123456789Z")
+_UTC = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?Z\Z")
+_NUMBER = re.compile("[0-9]+")
 
 
 def parse_utc(text: object) -> float | None:
     """``"2026-11-20T11:20:03Z"`` -> seconds since the epoch; None for whatever is not such a time."""
-    return _seconds(text) if isinstance(text, str) and len(text) <= _LONGEST else None
+    match = _UTC.match(text) if isinstance(text, str) else None
+    seconds = _seconds(match[1]) if match is not None else None
+    return None if match is None or seconds is None else seconds + float(match[2] or 0)
 
 
 @lru_cache(maxsize=256)
 def _seconds(text: str) -> float | None:
-    """Kept, because the many jobs of a batch start and end in the same seconds."""
-    match = _UTC.match(text)
-    if match is None:
-        return None
-    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+    """Whole seconds; kept, because the many jobs of a batch start and end in the same ones."""
+    year, month, day, hour, minute, second = map(int, _NUMBER.findall(text))
     if not (1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
         return None
-    return _days(year, month, day) * 86400.0 + hour * 3600 + minute * 60 + second + float(match[7] or 0)
+    return _days(year, month, day) * 86400.0 + hour * 3600 + minute * 60 + second
 
 
 def _days(year: int, month: int, day: int) -> int:

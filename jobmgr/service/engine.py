@@ -589,7 +589,8 @@ class Engine:
         self._seen_version, changed = self.ctx.store.instances_since(self._seen_version)
         if not changed:
             return
-        if any(instance.task not in self.ctx.suite.tasks for instance in changed):
+        known = self.ctx.suite.tasks
+        if any(instance.task not in known for instance in changed):
             self.ctx.forget_suite()  # somebody has added ad-hoc jobs
         outputs = self.ctx.store.outputs(keys=[i.key for i in changed])
         for instance in changed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..core.states import BEFORE_JOB, State, can, may_wait_again
@@ -14,6 +14,7 @@ from .records import Event, Instance, InstanceChange, Retrieval
 NEXT_VERSION = "(SELECT coalesce(max(version), 0) + 1 FROM instances)"
 """The version of a row that is changed now. Every statement that changes an instance sets it."""
 
+_STATES = {state.value: state for state in State}
 _INSTANCE = "cycle, task, state, detail, not_before, tries, submit_tries, hold, manual, last_submit, changed"
 
 
@@ -78,12 +79,10 @@ class Runs(Database):
             values.append(changed_since)
         wanted = None if keys is None else set(keys)
         source = "instances"
-        if wanted is not None and not wanted:
-            return []
-        if wanted is not None and len(wanted) <= _FEW:  # CROSS JOIN: key by key, and not through all instances
-            source = f"(VALUES {', '.join(['(?, ?)'] * len(wanted))}) CROSS JOIN instances"
-            where.append("cycle = column1 AND task = column2")
-            values = [*(part for key in wanted for part in key), *values]
+        if wanted is not None and len(wanted) <= _FEW:
+            source, named, parts = _by_keys(source, wanted)
+            where.append(named)
+            values = [*parts, *values]
         with self.reading() as db:
             rows = db.execute(
                 f"SELECT {_INSTANCE} FROM {source} WHERE {' AND '.join(where)} ORDER BY position", values
@@ -167,21 +166,14 @@ class Runs(Database):
         """What each instance has reached: outputs (``started``, ...) and events of its own; of all, a cycle,
         or some.
         """
-        sql, values = "SELECT cycle, task, output FROM outputs", list[object]()
-        if cycle is not None:
-            sql, values = sql + " WHERE cycle = ?", [cycle]
+        source, where, values = "outputs", "1", list[object]()
+        if keys is not None and len(keys) <= _FEW:
+            source, where, values = _by_keys("outputs", keys)
+        elif cycle is not None:
+            where, values = "cycle = ?", [cycle]
         reached = dict[tuple[str, str], set[str]]()
         with self.reading() as db:
-            if keys is None or len(keys) > 500:
-                rows = db.execute(sql, values).fetchall()
-            else:
-                rows = [
-                    row
-                    for key in keys
-                    for row in db.execute(
-                        "SELECT cycle, task, output FROM outputs WHERE cycle = ? AND task = ?", key
-                    )
-                ]
+            rows = db.execute(f"SELECT cycle, task, output FROM {source} WHERE {where}", values).fetchall()
         for row_cycle, task, output in rows:
             reached.setdefault((row_cycle, task), set()).add(output)
         return {key: frozenset(names) for key, names in reached.items()}
@@ -199,6 +191,17 @@ class Runs(Database):
 
 # Up to so many keys it is faster to ask for each than to read all. SQLite's limit of variables is 999.
 _FEW = 300
+
+
+def _by_keys(table: str, keys: Collection[tuple[str, str]]) -> tuple[str, str, list[object]]:
+    """Source, condition and values of a query for the rows of these (cycle, task).
+
+    CROSS JOIN: SQLite is to look for one key after the other, and not through the whole table.
+    """
+    if not keys:
+        return table, "0", []
+    source = f"(VALUES {', '.join(['(?, ?)'] * len(keys))}) CROSS JOIN {table}"
+    return source, "cycle = column1 AND task = column2", [part for key in keys for part in key]
 
 
 def _may_become(old: State, new: State) -> bool:
@@ -281,7 +284,7 @@ def _instance(row: Sequence[Any]) -> Instance:
     return Instance(
         row[0],
         row[1],
-        State(row[2]),
+        _STATES[row[2]],
         row[3],
         row[4],
         row[5],
