@@ -303,48 +303,10 @@ class ReplyReader:
 _ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 _DECODER = json.JSONDecoder()
 _MARK = MARK.encode("ascii")
-#: The shape of each record, one letter per field: t text, i integer, n number, b bool, o object, l list, *
-#: anything (decoded further).
-_SHAPES = {
-    Hello: "itntttttt", Note: "ttt", Error: "tt", Submitted: "tttttt", Killed: "tttt*", Found: "tttb",
-    Evidence: "tt***ttbbt**", FileEvidence: "tioliit", QueueEvidence: "tttt", Listed: "*it",
-}
-_RECORDS = {HELLO: Hello, NOTE: Note, ERROR: Error}
 
 
 def _keep(value: object) -> object:
     return value
-
-
-def _record(kind: type, value: object) -> tuple:
-    """A named tuple from its array, which may be longer. Raises ValueError if a field has the wrong type."""
-    if not isinstance(value, list):
-        raise ValueError("no array")
-    shape = _SHAPES[kind]
-    if len(value) < len(shape):
-        raise ValueError("too short")
-    return kind(*[_field(letter, one) for letter, one in zip(shape, value)])
-
-
-def _field(letter: str, value: object) -> object:
-    if letter == "t":
-        return _text(value)
-    fits = (
-        letter == "*" or (letter == "i" and _is_int(value)) or (letter == "n" and _is_number(value))
-        or (letter == "b" and isinstance(value, bool)) or (letter == "o" and isinstance(value, dict))
-        or (letter == "l" and isinstance(value, list))
-    )
-    if not fits:
-        raise ValueError("a field of the wrong type")
-    return value
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15
 
 
 def _text(value: object) -> str:
@@ -358,36 +320,110 @@ def _text(value: object) -> str:
     return value
 
 
-def decode_evidence(value: object) -> Evidence:
-    """Evidence from what ``encode_reply(JOB, evidence)`` wrote. Raises ValueError if it does not fit."""
-    evidence = _record(Evidence, value)
-    file = _record(FileEvidence, evidence.file)  # type: ignore[attr-defined]
-    files = evidence.files  # type: ignore[attr-defined]
-    if files is not None and not isinstance(files, list):
-        raise ValueError("files: no array")
-    return evidence._replace(  # type: ignore[attr-defined]
-        file=file._replace(  # type: ignore[attr-defined]
-            facts={_text(key): _text(one) for key, one in file.facts.items()},  # type: ignore[attr-defined]
-            messages=tuple(_message(one) for one in file.messages),  # type: ignore[attr-defined]
-        ),
-        queue=_record(QueueEvidence, evidence.queue),  # type: ignore[attr-defined]
-        found=_record(Found, evidence.found),  # type: ignore[attr-defined]
-        files=None if files is None else tuple(_listed(one) for one in files),
-    )
+def _texts(value: object) -> dict:
+    """An object that maps texts to texts; looked at as a whole, for hardly ever is there anything to replace."""
+    found = _of(dict, value)
+    try:
+        "".join([*found, *found.values()]).encode("utf-8")
+    except TypeError:
+        raise ValueError("no text")
+    except UnicodeEncodeError:
+        return {_text(key): _text(one) for key, one in found.items()}
+    return found
+
+
+def _of(kind: type, value: object) -> object:
+    if not isinstance(value, kind):
+        raise ValueError("not of type %s" % kind.__name__)
+    return value
+
+
+def _bool(value: object) -> bool:
+    return _of(bool, value)
+
+
+def _int(value: object) -> int:
+    if not _is_int(value):
+        raise ValueError("no integer")
+    return value
+
+
+def _float(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e15:
+        raise ValueError("no number")
+    return value
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _messages(value: object) -> "tuple[tuple[str, ...], ...]":
+    return tuple([_message(one) for one in _of(list, value)])
 
 
 def _message(value: object) -> "tuple[str, ...]":
     if not isinstance(value, list) or len(value) < 3:
         raise ValueError("no message")
-    return tuple(_text(part) for part in value[:3])
+    return tuple([_text(part) for part in value[:3]])
+
+
+def _record(kind: type, value: object) -> tuple:
+    """A named tuple from its array, which may be longer. Raises ValueError if a field has the wrong type."""
+    if not isinstance(value, list):
+        raise ValueError("no array")
+    shape = _SHAPES[kind]
+    if len(value) < len(shape):
+        raise ValueError("too short")
+    return kind._make([check(one) for check, one in zip(shape, value)])
+
+
+def _file(value: object) -> FileEvidence:
+    return _record(FileEvidence, value)  # type: ignore[return-value]
+
+
+def _queue(value: object) -> QueueEvidence:
+    return _record(QueueEvidence, value)  # type: ignore[return-value]
+
+
+def _found(value: object) -> Found:
+    return _record(Found, value)  # type: ignore[return-value]
+
+
+def _evidence(value: object) -> "Evidence | None":
+    return None if value is None else decode_evidence(value)
+
+
+def _files(value: object) -> "tuple[Listed, ...] | None":
+    return None if value is None else tuple([_listed(one) for one in _of(list, value)])
 
 
 def _listed(value: object) -> Listed:
     """File names keep what is not Unicode (as ``os.fsdecode`` gives it), since they name files."""
     listed = _record(Listed, value)
-    if not isinstance(listed.path, str):  # type: ignore[attr-defined]
-        raise ValueError("no file name")
+    _of(str, listed.path)  # type: ignore[attr-defined]
     return listed  # type: ignore[return-value]
+
+
+#: What each field of a record has to be.
+_SHAPES = {
+    Hello: (_int, _text, _float, _text, _text, _text, _text, _text, _text),
+    Note: (_text, _text, _text),
+    Error: (_text, _text),
+    Submitted: (_text, _text, _text, _text, _text, _text),
+    Killed: (_text, _text, _text, _text, _evidence),
+    Found: (_text, _text, _text, _bool),
+    Evidence: (_text, _text, _file, _queue, _text, _text, _text, _bool, _bool, _text, _found, _files),
+    FileEvidence: (_text, _int, _texts, _messages, _int, _int, _text),
+    QueueEvidence: (_text, _text, _text, _text),
+    Listed: (_keep, _int, _text),
+}
+_RECORDS = {HELLO: Hello, NOTE: Note, ERROR: Error}
+
+
+def decode_evidence(value: object) -> Evidence:
+    """Evidence from what ``encode_reply(JOB, evidence)`` wrote. Raises ValueError if it does not fit."""
+    return _record(Evidence, value)  # type: ignore[return-value]
 
 
 def decode_submitted(value: object) -> Submitted:
@@ -397,10 +433,7 @@ def decode_submitted(value: object) -> Submitted:
 
 def decode_killed(value: object) -> Killed:
     """A Killed from its array, its evidence included."""
-    killed = _record(Killed, value)
-    if killed.evidence is None:  # type: ignore[attr-defined]
-        return killed  # type: ignore[return-value]
-    return killed._replace(evidence=decode_evidence(killed.evidence))  # type: ignore[attr-defined]
+    return _record(Killed, value)  # type: ignore[return-value]
 
 
 _JOB_DECODERS = {
