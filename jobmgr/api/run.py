@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobmgr.api.results import CleanResult, HostResult, KillResult, RetrieveResult, TickResult
@@ -89,11 +89,12 @@ class Run:
             raise NotFoundError(f"{id} {what}")
         return found[0]
 
-    def _stored_many(self, ids: Sequence[str]) -> list[StoredJob]:
+    def _stored_many(self, ids: Sequence[str], states: Collection[State] | None = None) -> list[StoredJob]:
+        """The jobs that these IDs mean; without any, the latest ones that are in these states (all: None)."""
         from jobmgr.service import report
 
         if not ids:
-            return self._ctx.store.jobs_where(latest=True)
+            return self._ctx.store.jobs_where(states, latest=True)
         found = []
         for cycle, task, submit in report.selected(self._ctx, ids):
             job = self._ctx.store.job(cycle, task, submit or 0)
@@ -184,9 +185,7 @@ class Run:
         """
         from jobmgr.service import loop
 
-        jobs = self._stored_many(ids)
-        wanted = jobs if ids else [job for job in jobs if job.state in ACTIVE]
-        return self._result(loop.look(self._ctx, wanted))
+        return self._result(loop.look(self._ctx, self._stored_many(ids, ACTIVE)))
 
     def wait(self, ids: Sequence[str] = (), timeout: float | None = None) -> list[JobRow]:
         """Until these (or all) tasks have ended; retries and what becomes ready meanwhile are submitted.
@@ -330,7 +329,7 @@ class Run:
 
         if not ids:
             steer.hold_run(self._ctx, True)
-        jobs = self._stored_many(ids)
+        jobs = self._stored_many(ids, ACTIVE | {State.QUEUED})
         results = [KillResult(one.job.id, one.result, one.text) for one in kill.drop_queued(self._ctx, jobs)]
         for host in kill.kill_jobs(self._ctx, [job for job in jobs if job.state in ACTIVE]):
             results.extend(KillResult(one.job.id, one.result, one.text) for one in host.results)

@@ -155,7 +155,10 @@ class Jobs(Runs):
                     if job.kill_intended is None
                 ],
             )
-            return list(_by_number(db, [job.number for job in active]))
+            return [
+                job._replace(kill_intended=now if job.kill_intended is None else job.kill_intended, next_poll=now)
+                for job in active
+            ]
 
     def set_followed(self, numbers: Iterable[int]) -> None:
         """Note that what follows the final state of these jobs was done (graph, retry)."""
