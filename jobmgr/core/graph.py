@@ -85,6 +85,7 @@ class Fact(enum.Enum):
 
 
 FactOf = Callable[[str, str], Fact]
+Combine = Callable[[Iterable[Fact]], Fact]
 Memo = dict[tuple[str, str, bool], Fact]
 
 
@@ -94,6 +95,17 @@ def _all_of(facts: Iterable[Fact]) -> Fact:
         if fact is Fact.NEVER:
             return fact
         if fact is Fact.PENDING or (fact is Fact.DONE and result is Fact.IGNORED):
+            result = fact
+    return result
+
+
+def _all_yet(facts: Iterable[Fact]) -> Fact:
+    """As :func:`_all_of` where it is the same whether what is missing may still come."""
+    result = Fact.IGNORED
+    for fact in facts:
+        if fact is Fact.NEVER or fact is Fact.PENDING:
+            return fact
+        if fact is Fact.DONE:
             result = fact
     return result
 
@@ -108,21 +120,22 @@ def _any_of(facts: Iterable[Fact]) -> Fact:
     return result
 
 
-def evaluate(expr: Expr, fact_of: FactOf, memo: Memo | None = None) -> Fact:
+def evaluate(expr: Expr, fact_of: FactOf, memo: Memo | None = None, all_of: Combine = _all_of) -> Fact:
     """The value of ``expr``. ``memo`` keeps the values of groups between calls with the same facts."""
     if isinstance(expr, Atom):
         return fact_of(expr.task, expr.output)
     if isinstance(expr, Group):
-        return _group(expr, fact_of, {} if memo is None else memo)
-    combine = _all_of if isinstance(expr, And) else _any_of
-    return combine(evaluate(term, fact_of, memo) for term in expr.terms)
+        return _group(expr, fact_of, {} if memo is None else memo, all_of)
+    combine = all_of if isinstance(expr, And) else _any_of
+    return combine(evaluate(term, fact_of, memo, all_of) for term in expr.terms)
 
 
-def _group(group: Group, fact_of: FactOf, memo: Memo) -> Fact:
+def _group(group: Group, fact_of: FactOf, memo: Memo, all_of: Combine) -> Fact:
     key = (group.name, group.output, group.every)
     if key not in memo:
-        combine = _all_of if group.every else _any_of
-        memo[key] = combine(fact_of(member, group.output) for member in group.members)
+        combine = all_of if group.every else _any_of
+        # Members run in their order: whether any is still missing is seen soonest from the end.
+        memo[key] = combine(fact_of(member, group.output) for member in reversed(group.members))
     return memo[key]
 
 
@@ -215,7 +228,7 @@ class Graph:
             for task in candidates
             if task not in self.manual
             and task in self.prerequisites
-            and self._state(task, progress.fact, memo) in (Fact.DONE, Fact.IGNORED)
+            and self._state(task, progress.fact, memo, _all_yet) in (Fact.DONE, Fact.IGNORED)
         ]
 
     def unreachable(self, waiting: Collection[str], progress: Progress) -> frozenset[str]:
@@ -246,9 +259,9 @@ class Graph:
         text = explain(expr, progress.fact, cycle)
         return f"waits for {text}" if text else ""
 
-    def _state(self, task: str, fact_of: FactOf, memo: Memo) -> Fact:
+    def _state(self, task: str, fact_of: FactOf, memo: Memo, all_of: Combine = _all_of) -> Fact:
         expr = self.prerequisites[task]
-        return Fact.DONE if expr is None else evaluate(expr, fact_of, memo)
+        return Fact.DONE if expr is None else evaluate(expr, fact_of, memo, all_of)
 
 
 def explain(expr: Expr, fact_of: FactOf, cycle: str) -> str:

@@ -66,6 +66,19 @@ def test_an_expression_holds_when_plain_logic_says_so(expr, happened):
     assert satisfied(expr, lambda task, output: (task, output) in happened) == naive(expr, happened)
 
 
+@given(expressions, st.dictionaries(st.tuples(st.sampled_from(NAMES), st.sampled_from(OUTPUTS)), st.sampled_from(Fact)))
+def test_a_task_is_ready_when_its_expression_is_done_or_of_no_account(expr, known):
+    def fact(task, output):
+        return known.get((task, output), Fact.PENDING)
+
+    class Known(Progress):
+        def fact(self, task, output):
+            return fact(task, output)
+
+    graph = Graph({"x": expr}, {"sim": MEMBERS})
+    assert bool(graph.ready(["x"], Known({}))) == (evaluate(expr, fact) in (Fact.DONE, Fact.IGNORED))
+
+
 @given(expressions, happenings)
 def test_never_means_that_no_future_can_satisfy_it(expr, happened):
     """With every task ended nothing is pending: satisfied now, or never."""
