@@ -14,6 +14,7 @@ from jobmgr.service.reach import needs_person
 from jobmgr.service.workers import each
 from jobmgr.store import records
 from jobmgr.store.records import Job, Retrieval, by_place
+from jobmgr.transport import rsync
 
 FEW = 20
 """Up to so many jobs are asked for one by one; for more, all files of the run are gone through once."""
@@ -37,11 +38,12 @@ def fetch(ctx: RunContext, jobs: Sequence[Job], to: Path | None) -> Fetched:
     listed = {entry.number for entry in _entries(ctx, jobs, records.RETRIEVAL_STATES)}
     unlisted = [job for job in jobs if job.state in ACTIVE or job.number not in listed]
     if unlisted:
+        rsync.get_ready()
         turned = loop.look(ctx, unlisted)
         fetched.outcome += turned.totals.retrieved
         fetched.unreachable.update(turned.totals.unreachable)
         fetched.person.update(turned.totals.person)
-    there = by_place(ctx.store.jobs_where(numbers=[job.number for job in jobs]))
+    there = by_place(_with_files(ctx, jobs))
     results = each(lambda item: _from_host(ctx, item[0], item[1]), list(there.items()))
     for place, result in zip(there, results, strict=True):
         if isinstance(result, JobmgrError):
@@ -54,6 +56,13 @@ def fetch(ctx: RunContext, jobs: Sequence[Job], to: Path | None) -> Fetched:
         ]
         retrieve.copy_to(ctx, ended, to)
     return fetched
+
+
+def _with_files(ctx: RunContext, jobs: Sequence[Job]) -> list[Job]:
+    """Those of which something can be brought, as the store has them now."""
+    pending = {entry.number for entry in _entries(ctx, jobs, (records.PENDING,))}
+    numbers = [job.number for job in jobs if job.state in ACTIVE or job.number in pending]
+    return ctx.store.jobs_where(numbers=numbers) if numbers else []
 
 
 def _entries(ctx: RunContext, jobs: Sequence[Job], states: Sequence[str]) -> list[Retrieval]:

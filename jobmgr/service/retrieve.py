@@ -7,6 +7,7 @@ is tried again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -111,16 +112,30 @@ def point_latest(run_dir: Path, paths: Iterable[str]) -> None:
     depth = len(logs) + 4
     folders = {"/".join(part[:-2]) for part in parts if part[: len(logs)] == logs and len(part) == depth}
     for folder in folders:
-        here = run_dir / folder
-        if not here.is_dir():
+        here = os.path.join(run_dir, folder)
+        try:
+            with os.scandir(here) as entries:
+                numbers = [entry.name for entry in entries if entry.name.isdigit() and entry.is_dir()]
+        except OSError:  # nothing has come
             continue
-        numbers = [entry.name for entry in here.iterdir() if entry.name.isdigit() and entry.is_dir()]
-        link = here / layout.LATEST
-        if numbers and not (link.is_symlink() and os.readlink(link) == max(numbers, key=int)):
-            beside = here / f".{layout.LATEST}.{os.getpid()}"
-            beside.unlink(missing_ok=True)
-            beside.symlink_to(max(numbers, key=int))
-            beside.replace(link)
+        if numbers:
+            _point(os.path.join(here, layout.LATEST), max(numbers, key=int))
+
+
+def _point(link: str, target: str) -> None:
+    """Have a link name this target, at no time another than the one of before."""
+    try:
+        os.symlink(target, link)
+        return
+    except FileExistsError:
+        if os.path.islink(link) and os.readlink(link) == target:
+            return
+    folder, name = os.path.split(link)
+    beside = f"{folder}/.{name}.{os.getpid()}"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(beside)
+    os.symlink(target, beside)
+    os.replace(beside, link)
 
 
 def _too_large(entry: Retrieval, platform: Platform) -> bool:
@@ -146,9 +161,8 @@ def _judge(
             state=records.TOO_LARGE,
             error=f"{entry.size} bytes, more than retrieve_max_size ({platform.retrieve_max_size})",
         )
-    arrived = rsync.arrival(rsync.Listed(entry.path, entry.size), here)
-    if arrived is rsync.Arrival.ARRIVED:
-        return replace(entry, state=records.DONE, error="")
+    if here.holds(entry.path, entry.size):
+        return Retrieval(entry.number, entry.path, entry.size, entry.type, records.DONE, "", entry.tries)
     tries = entry.tries + 1
     is_here = os.path.exists(os.path.join(here.local_dir, entry.path))
     if tries >= VANISHED_AFTER and not is_here and entry.path not in stderr:

@@ -24,7 +24,10 @@ from jobmgr.transport.base import Transport
 from jobmgr.transport.environment import for_ssh
 from jobmgr_remote import wire
 
-OPTIONS = ("-rt", "--no-links", "--no-devices", "--no-specials", "-s")
+OPTIONS = ("-rt", "--no-inc-recursive", "--no-links", "--no-devices", "--no-specials", "-s")
+"""The names are known before it starts, so rsync goes through them as one list. By folders as they turn up, which is
+its way, 4,000 names in 1,000 folders take it three times as long.
+"""
 PULLED_MODE = "--chmod=Du=rwx,Fu=rw,go="
 PUSHED_MODE = "--chmod=Du=rwx,Fu+rw,go="
 """As pulled files, but a program of the suite stays one: ``u`` keeps its ``x`` (with ``-p``)."""
