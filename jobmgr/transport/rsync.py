@@ -7,12 +7,14 @@ What is listed and gone meanwhile is no error (``--ignore-missing-args``).
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
 import shutil
 import stat
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -91,14 +93,8 @@ def arrival(listed: Listed, local_dir: str | Inside, max_size: int | None = None
     inside = Inside(local_dir) if isinstance(local_dir, str) else local_dir
     if listed.kind != "file":
         return Arrival.IS_A_LINK if listed.kind == "link" else Arrival.ARRIVED
-    if listed.path in inside:
-        try:
-            found = os.lstat(os.path.join(inside.local_dir, listed.path))
-        except OSError:
-            pass
-        else:
-            if stat.S_ISREG(found.st_mode) and found.st_size >= listed.size:
-                return Arrival.ARRIVED
+    if inside.holds(listed.path, listed.size):
+        return Arrival.ARRIVED
     if max_size is not None and listed.size > max_size:
         return Arrival.TOO_LARGE
     return Arrival.MISSING
@@ -125,23 +121,50 @@ class Inside:
 
     def __init__(self, local_dir: str) -> None:
         self.local_dir = local_dir
-        self._folders = {"": True}
+        self._folders = {"": _REAL}
 
     def __contains__(self, path: str) -> bool:
-        return is_safe_name(path) and self._is_real(path.rpartition("/")[0])
+        return is_safe_name(path) and self._folder(path.rpartition("/")[0]) != _LINKED
 
-    def _is_real(self, folder: str) -> bool:
+    def holds(self, path: str, size: int) -> bool:
+        """Whether a regular file of at least this size is there, and inside."""
+        if not is_safe_name(path) or self._folder(path.rpartition("/")[0]) != _REAL:
+            return False
+        try:
+            found = os.lstat(f"{self.local_dir}/{path}")
+        except OSError:
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_size >= size
+
+    def _folder(self, folder: str) -> int:
+        """What is there by the name of a folder; there is nothing below one that is absent or behind a link."""
         known = self._folders.get(folder)
         if known is None:
-            known = self._is_real(folder.rpartition("/")[0])
-            known = known and not os.path.islink(os.path.join(self.local_dir, folder))
+            known = self._folder(folder.rpartition("/")[0])
+            if known == _REAL:
+                known = _look(f"{self.local_dir}/{folder}")
             self._folders[folder] = known
         return known
+
+
+_REAL, _ABSENT, _LINKED = range(3)
+
+
+def _look(path: str) -> int:
+    try:
+        return _LINKED if stat.S_ISLNK(os.lstat(path).st_mode) else _REAL
+    except OSError:
+        return _ABSENT
 
 
 def is_inside(local_dir: str, path: str) -> bool:
     """Would ``path`` lie inside ``local_dir``, with no symbolic link among the directories on the way?"""
     return path in Inside(local_dir)
+
+
+def get_ready() -> None:
+    """Load what a transfer runs through, beside what this thread does: best while a host is being asked."""
+    threading.Thread(target=importlib.import_module, args=("sh",), daemon=True).start()
 
 
 def pull(
@@ -161,8 +184,11 @@ def pull(
     """
     os.makedirs(local_dir, mode=0o700, exist_ok=True)
     inside = Inside(local_dir)
-    wanted = [path for path in files if path in inside]
-    refused = tuple(path for path in files if path not in inside)
+    wanted: list[str] = []
+    out: list[str] = []
+    for path in files:
+        (wanted if path in inside else out).append(path)
+    refused = tuple(out)
     limit = () if max_size is None else (f"--max-size={max_size}",)
     if not wanted or _same_directory(transport, remote_dir, local_dir):
         return RsyncResult(0, "", refused)
