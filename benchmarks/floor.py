@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from collections.abc import Sequence
 
 from benchmarks.stage import AT_ONCE, FLOOR, CommandFailed, Stage, Timed
 
-LOG = "head -c 4096 /dev/zero | tr '\\0' x"
+START_TIMEOUT = 120.0
+LOG_SIZE = 4096
+LOG = f"head -c {LOG_SIZE} /dev/zero | tr '\\0' x"
 
 
 class Floor:
@@ -39,9 +42,14 @@ class Floor:
         return timed
 
     def start(self, number: int) -> str:
-        """Start jobs that go on, all at once; the folder of it."""
+        """Start jobs that go on, all at once; the folder of it, when all run."""
         folder = self.folder()
         self.call("start", folder, ["sleep 3000", *self.names(number)], number)
+        deadline = time.monotonic() + START_TIMEOUT
+        while self.call("poll", folder, self.names(number)).output.count(b" running\n") < number:
+            if time.monotonic() > deadline:
+                raise CommandFailed(f"{folder}: not all jobs run")
+            time.sleep(0.2)
         return folder
 
     def poll(self, folder: str, number: int) -> Timed:
@@ -54,23 +62,30 @@ class Floor:
         check(timed.output.count(b" killed\n"), number)
         return timed
 
-    def rsync(self, source: str) -> Timed:
+    def rsync(self, source: str, number: int) -> Timed:
         """A bare rsync of the log directories of a run on the host, to a new folder."""
         target = self.stage.base / self.stage.fresh("rsync")
+        target.mkdir()
         shell = shlex.join(self.stage.ssh(self.host, self.master)[:-1])
-        return self.stage.run(
+        timed = self.stage.run(
             ["rsync", "-rt", "--no-links", "-e", shell, f"{self.host}:{source}/log", f"{target}/"]
         )
+        check(len(list(target.glob("log/job/1/*/01/job.out"))), number)
+        return timed
 
     def diamond(self, number: int) -> Timed:
         """One job, then all but two at once, then one: three calls."""
-        whole = [self.submit(part) for part in (1, number - 2, 1) if part > 0]
-        return Timed(
-            sum(one.seconds for one in whole),
-            sum(one.processor for one in whole),
-            max(one.peak for one in whole),
-            b"",
-        )
+        return together([self.submit(part) for part in (1, number - 2, 1) if part > 0])
+
+
+def together(parts: Sequence[Timed]) -> Timed:
+    """Several commands as one."""
+    return Timed(
+        sum(one.seconds for one in parts),
+        sum(one.processor for one in parts),
+        max(one.peak for one in parts),
+        b"".join(one.output for one in parts),
+    )
 
 
 def check(found: int, wanted: int) -> None:

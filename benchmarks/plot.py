@@ -15,6 +15,7 @@ TITLES = {
     "S3": "S3 kill",
     "S4": "S4 retrieve",
     "S5": "S5 status",
+    "S6": "S6 tick, 20 jobs per host",
     "S7": "S7 diamond",
 }
 
@@ -38,9 +39,15 @@ def main(path: Path) -> None:
             axis.plot(
                 *zip(*points, strict=True), marker="o", linestyle="--" if bare else "-", label=contestant
             )
-        axis.set(xscale="log", yscale="log", title=TITLES[name], xlabel="N", ylabel="seconds")
+        axis.set(
+            xscale="log",
+            yscale="log",
+            title=TITLES[name],
+            xlabel="hosts" if name == "S6" else "N",
+            ylabel="seconds",
+        )
         axis.grid(alpha=0.3, which="both")
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=6)
     figure.tight_layout()
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
 

@@ -7,24 +7,28 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scenarios import FLOOR_COLD, FLOOR_WARM, Row
+from benchmarks import targets
+from benchmarks.meter import Row
 from benchmarks.stage import ROOT
 from benchmarks.subject import version
 
 RESULTS = Path(__file__).with_name("results")
 PLOT_ENVIRONMENT = ROOT / ".build/bench/plot"
-BESIDE = {
-    "openssh, warm": (FLOOR_WARM, "rsync, warm"),
-    "openssh, cold": (FLOOR_COLD, "rsync, cold"),
-    "fabric": (FLOOR_COLD, "rsync, warm"),
-    "local": (FLOOR_WARM,),
-    "status": (),
+REACHED, MISSED = "ok", "NO"
+NAMES = {
+    "S1": "S1 submit and complete",
+    "S2": "S2 poll running jobs",
+    "S3": "S3 kill until gone",
+    "S4": "S4 retrieve logs of 4 KB",
+    "S5": "S5 status",
+    "S6": "S6 tick, 20 jobs per host",
+    "S7": "S7 a diamond",
+    "S8": "S8 poll over a long link",
 }
-"""What each contestant is divided by."""
 
 
 def facts() -> dict[str, Any]:
@@ -39,42 +43,74 @@ def facts() -> dict[str, Any]:
     }
 
 
-def ratio(row: Row, rows: Iterable[Row]) -> float | None:
-    """How many times as long as what it is measured by, in the same run."""
-    beside = (*BESIDE.get(row.contestant, ()), f"bare ssh python3 -S, warm (for {row.contestant})",
-              f"bare ssh python3 -S, cold (for {row.contestant})")  # fmt: skip
-    for other in rows:
-        same = (other.scenario, other.number) == (row.scenario, row.number)
-        if same and other.contestant in beside and other.seconds:
-            return row.seconds / other.seconds
-    return None
+def text(rows: Sequence[Row]) -> str:
+    """All there is to tell: times with ratios and verdicts, processor seconds, targets, calls, growth."""
+    return "\n".join(
+        [
+            "Seconds from the start of the command line to its end (medians), ratio to the floor beside it, and",
+            f"whether the target of this size is reached ({REACHED}, {MISSED}).",
+            "",
+            *_table(rows, lambda row: _time_cell(row, rows)),
+            "Processor seconds of all processes, on both sides, jobs included (medians).",
+            "",
+            *_table(rows, lambda row: f"{row.processor:.2f}"),
+            *_verdicts("Targets.", _on_targets(rows)),
+            *_verdicts("Connections/remote calls, which must not grow with N.", targets.calls(rows)),
+            *_verdicts(
+                "Growth with ten times as many jobs, which must be linear at most.", targets.growth(rows)
+            ),
+        ]
+    )
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Lines of text, one per contestant and scenario, N from left to right; the ratio to the floor behind."""
+def _table(rows: Sequence[Row], cell: Callable[[Row], str]) -> list[str]:
+    """One line per contestant and scenario, N from left to right."""
     lines = []
-    for scenario in dict.fromkeys(row.scenario for row in rows if row.all_seconds):
-        mine = [row for row in rows if row.scenario == scenario and row.all_seconds]
+    for scenario in dict.fromkeys(row.scenario for row in rows):
+        mine = [row for row in rows if row.scenario == scenario]
         sizes = sorted({row.number for row in mine})
-        lines.append(f"{scenario:<34}" + "".join(f"{_column(scenario, size):>18}" for size in sizes))
+        heads = [_column(scenario, size) for size in sizes]
+        lines.append(f"{NAMES[scenario]:<30}" + "".join(f"{head:>19}" for head in heads))
         for contestant in dict.fromkeys(row.contestant for row in mine):
-            cells = []
-            for size in sizes:
-                found = [r for r in mine if (r.contestant, r.number) == (contestant, size)]
-                cells.append(f"{_cell(found[0], mine):>18}" if found else " " * 18)
-            lines.append(f"  {contestant:<32}" + "".join(cells))
+            found = [targets.find(mine, scenario, contestant, size) for size in sizes]
+            cells = [f"{cell(row):>19}" if row is not None else " " * 19 for row in found]
+            lines.append((f"  {contestant:<28}" + "".join(cells)).rstrip())
         lines.append("")
-    lines += [
-        f"peak memory of the {row.contestant}, N={row.number}: {row.more['peak_mb']:.0f} MB"
-        for row in rows
-        if row.scenario == "memory"
-    ]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
-def _cell(row: Row, rows: Sequence[Row]) -> str:
-    times = ratio(row, rows)
-    return f"{row.seconds:.3f}" + (f" ({times:.1f}x)" if times is not None else "")
+def _column(scenario: str, number: int) -> str:
+    """What the numbers of a scenario count."""
+    return {"S8": f"{number} ms", "S6": f"{number} hosts"}.get(scenario, f"N={number:,}")
+
+
+def _time_cell(row: Row, rows: Sequence[Row]) -> str:
+    times, judged = targets.ratio(row, rows), targets.verdict(row, rows)
+    words = [f"{row.seconds:.3f}"]
+    words += [f"{times:.1f}x"] if times is not None else []
+    words += [_word(judged)] if judged is not None else []
+    return " ".join(words)
+
+
+def _word(judged: targets.Verdict) -> str:
+    return REACHED if judged.reached else MISSED
+
+
+def _on_targets(rows: Sequence[Row]) -> list[tuple[str, targets.Verdict]]:
+    told = []
+    for row in rows:
+        judged = targets.verdict(row, rows)
+        if judged is not None:
+            name = f"{row.scenario} {row.contestant}"
+            told.append(
+                (name if row.scenario == "S8" else f"{name}, {_column(row.scenario, row.number)}", judged)
+            )
+    return told + targets.memory(rows)
+
+
+def _verdicts(title: str, told: Iterable[tuple[str, targets.Verdict]]) -> list[str]:
+    lines = [f"  {_word(judged):<4}{name:<40} {judged.text}" for name, judged in told]
+    return [title, "", *lines, ""] if lines else []
 
 
 def write(rows: Sequence[Row], folder: Path, name: str) -> Path:
@@ -83,7 +119,7 @@ def write(rows: Sequence[Row], folder: Path, name: str) -> Path:
     path = folder / f"{name}.json"
     value = {"facts": facts(), "rows": [row.as_json() for row in rows]}
     path.write_text(json.dumps(value, indent=1) + "\n")
-    (folder / f"{name}.txt").write_text(table(rows))
+    (folder / f"{name}.txt").write_text(text(rows))
     return path
 
 
@@ -99,8 +135,3 @@ def draw(path: Path) -> Path | None:
         print(f"no picture: {error}", file=sys.stderr)
         return None
     return path.with_suffix(".svg")
-
-
-def _column(scenario: str, number: int) -> str:
-    """What the numbers of a scenario count."""
-    return f"{number} ms" if scenario == "S8" else f"N={number}"

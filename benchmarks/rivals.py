@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.floor import check
-from benchmarks.stage import AT_ONCE, ROOT, Stage, Timed
+from benchmarks.floor import check, together
+from benchmarks.stage import AT_ONCE, ROOT, CommandFailed, Stage, Timed
 
 CYLC = "cylc-flow==8.5.4"
 CYLC_PYTHONS = ("python3.12", "python3.11", "python3.10", "python3.9", "python3.8")
@@ -29,6 +33,20 @@ FLOW = """\
         platform = bench
         script = true
 """
+JOB = """\
+#!/bin/bash
+# Job log directory: {folder}
+# Job runner: background
+echo "CYLC_JOB_PID=$$" >>"$0.status"
+echo "CYLC_JOB_INIT_TIME=$EPOCHSECONDS" >>"$0.status"
+{script}
+echo "CYLC_JOB_EXIT=SUCCEEDED" >>"$0.status"
+echo "CYLC_JOB_EXIT_TIME=$EPOCHSECONDS" >>"$0.status"
+#EOF: {folder}
+"""
+PER_CALL = 100
+"""Jobs in one call of Cylc's host commands, as its scheduler has them."""
+END_TIMEOUT = 300.0
 GLOBAL = """\
 [platforms]
     [[bench]]
@@ -95,6 +113,80 @@ class Cylc:
     def diamond(self, number: int) -> Timed:
         inner = max(number - 2, 1)
         return self.play("first => sim<i> => last", inner, inner + 2)
+
+
+class CylcHost:
+    """Cylc's host commands alone, over ssh: what its scheduler calls on a host, without the scheduler.
+
+    They start all jobs at once, since a limit is the scheduler's; ``jobs-kill`` does not wait until they are gone.
+    """
+
+    def __init__(self, stage: Stage, program: Path, master: str = "") -> None:
+        self.stage = stage
+        self.program = program
+        self.master = master
+
+    def call(self, verb: str, root: str, jobs: Sequence[str], stdin: bytes = b"") -> Timed:
+        words = [str(self.program), verb, *(["--remote-mode"] if stdin else []), "--", root, *jobs]
+        return self.stage.run([*self.stage.ssh(self.stage.host.name, self.master), shlex.join(words)], stdin)
+
+    def calls(self, verb: str, root: str, jobs: Sequence[str], script: str = "") -> Timed:
+        """As many calls as it takes; with a script, job files are sent along."""
+        parts = [jobs[at : at + PER_CALL] for at in range(0, len(jobs), PER_CALL)]
+        files = [
+            "".join(JOB.format(folder=job, script=script) for job in part) if script else "" for part in parts
+        ]
+        return together(
+            [self.call(verb, root, part, text.encode()) for part, text in zip(parts, files, strict=True)]
+        )
+
+    def new(self, number: int) -> tuple[str, list[str]]:
+        """A place for so many jobs."""
+        root = f"{self.stage.host.home}/cylc-run/{self.stage.fresh('host')}/log/job"
+        os.makedirs(root)
+        return root, [f"1/sim_{index:05d}/01" for index in range(1, number + 1)]
+
+    def submit(self, number: int) -> Timed:
+        """Submit, and poll those of which no end is known until every end is known."""
+        root, jobs = self.new(number)
+        whole = [self.calls("jobs-submit", root, jobs, ":")]
+        deadline = time.monotonic() + END_TIMEOUT
+        while jobs:
+            if time.monotonic() > deadline:
+                raise CommandFailed(f"cylc: {len(jobs)} jobs of {number} have no end")
+            whole.append(self.calls("jobs-poll", root, jobs))
+            lines = whole[-1].output.decode().splitlines()
+            ended = {line.split("|")[1] for line in lines if '"run_status": 0' in line}
+            jobs = [job for job in jobs if job not in ended]
+        return together(whole)
+
+    def start(self, number: int) -> tuple[str, list[str]]:
+        """Jobs that run, and go on."""
+        root, jobs = self.new(number)
+        self.calls("jobs-submit", root, jobs, "sleep 3000")
+        deadline = time.monotonic() + END_TIMEOUT
+        while _running(self.calls("jobs-poll", root, jobs)) < number:
+            if time.monotonic() > deadline:
+                raise CommandFailed("cylc: not all jobs run")
+        return root, jobs
+
+    def poll(self, what: tuple[str, list[str]], number: int) -> Timed:
+        timed = self.calls("jobs-poll", *what)
+        check(_running(timed), number)
+        return timed
+
+    def kill(self, what: tuple[str, list[str]], number: int) -> Timed:
+        timed = self.calls("jobs-kill", *what)
+        done = [line for line in timed.output.decode().splitlines() if line.startswith("[TASK JOB SUMMARY]")]
+        check(sum(line.endswith("|0") for line in done), number)
+        return timed
+
+
+def _running(polled: Timed) -> int:
+    """How many jobs run, by the answer of ``jobs-poll``."""
+    rows = [line.split("|", 2)[2] for line in polled.output.decode().splitlines() if line.count("|") >= 2]
+    found = [json.loads(row) for row in rows if row.startswith("{")]
+    return sum("time_run" in job and not ({"run_status", "time_run_exit"} & set(job)) for job in found)
 
 
 def cylc_program(folder: Path) -> Path | None:

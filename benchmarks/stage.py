@@ -182,25 +182,24 @@ class Stage:
     # --- looking at hosts ----------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def counting(self, sshd: PrivateSshd | None = None) -> Iterator[dict[str, int]]:
-        """How many logins and remote commands a host has seen, by its own log, while the block lasted."""
-        log = (sshd or self.host).log
-        before = log()
+    def counting(self) -> Iterator[dict[str, int]]:
+        """How many logins and remote commands the hosts have seen, by their own logs, while the block lasted."""
+        before = [len(sshd.log()) for sshd in self.sshds]
         seen: dict[str, int] = {}
         yield seen
-        said = log()[len(before) :]
-        seen["connections"] = said.count("Accepted publickey for ")
-        seen["calls"] = said.count("Starting session: ")
+        said = [sshd.log()[begin:] for sshd, begin in zip(self.sshds, before, strict=True)]
+        seen["connections"] = sum(text.count("Accepted publickey for ") for text in said)
+        seen["calls"] = sum(text.count("Starting session: ") for text in said)
 
     @contextlib.contextmanager
-    def watching_memory(self, word: str = "jobmgr_remote/__main__.py") -> Iterator[dict[str, int]]:
-        """The greatest peak (VmHWM, bytes) of any process whose command line holds ``word``."""
+    def watching_memory(self) -> Iterator[dict[str, int]]:
+        """The greatest peak (VmHWM, bytes) of any process of the host side while the block lasted."""
         seen = {"peak": 0}
         stop = threading.Event()
 
         def look() -> None:
             while not stop.wait(0.02):
-                seen["peak"] = max([seen["peak"], *_peaks(word)])
+                seen["peak"] = max([seen["peak"], *_peaks(HOST_SIDE)])
 
         thread = threading.Thread(target=look)
         thread.start()
@@ -211,14 +210,18 @@ class Stage:
             thread.join()
 
 
+HOST_SIDE = "/jobmgr_remote/"
+"""In the command line of a process of the host side; those of ssh have it too, as part of what they ask for."""
+
+
 def _peaks(word: str) -> Iterator[int]:
     for name in os.listdir("/proc"):
         with contextlib.suppress(OSError, ValueError):
-            if not name.isdigit() or word not in Path(f"/proc/{name}/cmdline").read_text():
-                continue
-            for line in Path(f"/proc/{name}/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    yield int(line.split()[1]) * 1024
+            words = Path(f"/proc/{name}/cmdline").read_text().split("\0") if name.isdigit() else []
+            if any(word in each for each in words) and not words[0].endswith("ssh"):
+                for line in Path(f"/proc/{name}/status").read_text().splitlines():
+                    if line.startswith("VmHWM:"):
+                        yield int(line.split()[1]) * 1024
 
 
 def jobmgr_argv(*words: str) -> list[str]:

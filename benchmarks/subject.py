@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.floor import check
+from benchmarks.floor import LOG_SIZE, check
 from benchmarks.stage import AT_ONCE, CommandFailed, Stage, Timed, jobmgr_argv
 
 START_LOOKS, START_PAUSE = 100, 0.5
@@ -53,6 +53,11 @@ class Kind:
     transport: str
     cold: bool = False
 
+    @property
+    def beside(self) -> str:
+        """The connection that the floor beside it has: fabric logs in with each command, too."""
+        return "cold" if self.cold or self.transport == "fabric" else "warm"
+
 
 KINDS = (
     Kind("openssh, warm", "openssh"),
@@ -68,6 +73,7 @@ class Jobmgr:
     def __init__(self, stage: Stage, kind: Kind) -> None:
         self.stage = stage
         self.kind = kind
+        self.names: list[str] = []
 
     @property
     def run_root(self) -> Path:
@@ -88,7 +94,13 @@ class Jobmgr:
             )
             for index, host in enumerate(names)
         ]
-        (self.stage.base / "platforms.yaml").write_text("platforms:\n" + "".join(rows))
+        path, text = self.stage.base / "platforms.yaml", "platforms:\n" + "".join(rows)
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+            self.stage.run(
+                jobmgr_argv("platforms", "list")
+            )  # a new file is checked once, by whoever comes first
+        self.names = [f"p{index:02d}" if index else "p" for index in range(len(names))]
 
     def suite(self, text: str) -> tuple[str, str]:
         """A new suite; its folder and its name."""
@@ -99,12 +111,12 @@ class Jobmgr:
         return str(folder), name
 
     def ready(self) -> None:
-        """Have the connection as this kind wants it, before the clock starts."""
-        if self.kind.cold:
-            self.stage.run(jobmgr_argv("logout", "p"))
+        """Have the connections as this kind wants them, before the clock starts."""
+        if self.kind.transport == "openssh":
+            for name in self.names:
+                self.stage.run(jobmgr_argv("logout" if self.kind.cold else "login", name))
 
     def timed(self, *words: str, codes: Sequence[int] = (0,)) -> Timed:
-        self.ready()
         return self.stage.run(jobmgr_argv(*words), codes=codes)
 
     def warm_up(self) -> None:
@@ -131,14 +143,19 @@ class Jobmgr:
     def start(self, number: int) -> str:
         """A run whose jobs all run at once, and go on; its name."""
         self.platforms(at_once=number)
-        folder, name = self.suite(SWEEP.format(number=number, platform="p", script="exec sleep 3000"))
-        self.stage.run(jobmgr_argv("submit", folder, "-q"))
+        name = self.submitted(SWEEP.format(number=number, platform="p", script="exec sleep 3000"))
         for _ in range(START_LOOKS):
             if self.count(name, "running") == number:
                 return name
             time.sleep(START_PAUSE)
             self.stage.run(jobmgr_argv("poll", name, "-q"), codes=(0, 1, 5))
         raise CommandFailed(f"{name}: not all jobs run")
+
+    def submitted(self, text: str) -> str:
+        """A run whose jobs have been sent; its name."""
+        folder, name = self.suite(text)
+        self.stage.run(jobmgr_argv("submit", folder, "-q"))
+        return name
 
     def poll(self, name: str, number: int) -> Timed:
         timed = self.timed("poll", name, "-q")
@@ -150,20 +167,38 @@ class Jobmgr:
         check(self.count(name, "killed"), number)
         return timed
 
-    def complete(self, number: int, script: str) -> str:
-        """A run that is finished and whose logs are still on the host; its name."""
-        self.platforms()
+    def complete(self, number: int, script: str, *, logs: bool = False) -> str:
+        """A run that is finished; its name. ``logs``: they came home as the jobs ended."""
+        self.platforms(logs=logs)
         text = SWEEP.format(number=number, platform="p", script=script)
         folder, name = self.suite(text)
         self.stage.run(jobmgr_argv("play", folder, "-q"))
-        self.platforms(logs=True)
         return name
+
+    def forget_files(self, name: str, *, listed: bool) -> None:
+        """Have a run as if no log had come home. ``listed``: what there is to bring is known, as it is after
+        ``play``; else the hosts are asked first, as where the platform says ``retrieve_logs: false``.
+        """
+        run = self.stage.home / "jobmgr-run" / name
+        if (run / "log/job").exists():  # moved, since deleting would disturb what is measured next
+            (run / "log/job").rename(self.stage.base / self.stage.fresh("forgotten"))
+        with sqlite3.connect(run / ".service/suite.db") as store:
+            store.execute(
+                "UPDATE retrievals SET state = 'pending', tries = 0" if listed else "DELETE FROM retrievals"
+            )
+        store.close()
 
     def retrieve(self, name: str, number: int) -> Timed:
         timed = self.timed("retrieve", name, "-q")
         run = self.stage.home / "jobmgr-run" / name
-        check(len(list(run.glob("log/job/1/*/01/job.out"))), number)
+        check(sum(path.stat().st_size >= LOG_SIZE for path in run.glob("log/job/1/*/01/job.out")), number)
         return timed
+
+    def make_due(self, name: str) -> None:
+        """Have the next tick ask about every job."""
+        with sqlite3.connect(self.stage.home / "jobmgr-run" / name / ".service/suite.db") as store:
+            store.execute("UPDATE jobs SET next_poll = 0 WHERE next_poll IS NOT NULL")
+        store.close()
 
     def status(self, name: str) -> Timed:
         return self.timed("status", name)

@@ -4,7 +4,8 @@
 #
 #   demo  a virtual environment with the locked dependencies and jobmgr itself; OpenSSH and rsync
 #   test  the same, and the shells, programs and batch systems (scripts/lab-packages.sh) that the tests use
-#   bench the same, and GNU parallel
+#   bench what the demo has, and what the benchmarks measure beside jobmgr: GNU parallel (Cylc and matplotlib come by pip,
+#         into environments of their own, when the benchmarks first want them)
 #
 # Missing system packages are installed by apt-get where that is allowed (root, or sudo without a password), without
 # starting their services; elsewhere they are named. A second call finds its stamp and ends at once.
@@ -41,6 +42,11 @@ readonly TEST_PROGRAMS=(
     "git git"
     "ip iproute2"
     "unshare util-linux"
+    "ps procps"
+)
+
+readonly BENCH_PROGRAMS=(
+    "parallel parallel"
     "ps procps"
 )
 
@@ -149,7 +155,7 @@ set_up_programs() {
     find_missing "${wanted[@]}"
     if ((${#MISSING[@]})); then
         COMPLETE=
-        say "some tests cannot run without: apt-get install ${MISSING[*]}"
+        say "some tests or measurements cannot be had without: apt-get install ${MISSING[*]}"
     fi
 }
 
@@ -231,8 +237,8 @@ main() {
     [[ $# -eq 1 && $what =~ ^(demo|test|bench)$ ]] || die "usage: scripts/setup.sh demo|test|bench"
     stamp=$VENV/set-up-$what
     now=$(key)
-    [[ $what == demo ]] || wanted+=("${TEST_PROGRAMS[@]}")
-    [[ $what != bench ]] || wanted+=("parallel parallel")
+    [[ $what != test ]] || wanted+=("${TEST_PROGRAMS[@]}")
+    [[ $what != bench ]] || wanted+=("${BENCH_PROGRAMS[@]}")
     COMPLETE=yes
     find_missing "${wanted[@]}"
     if ((${#MISSING[@]} == 0)) && [[ -x $VENV/bin/jobmgr && -r $stamp && $(<"$stamp") == "$now" ]] && wanted_python
@@ -240,7 +246,7 @@ main() {
         return
     fi
     set_up_programs "${wanted[@]}"
-    [[ $what == demo ]] || set_up_lab
+    [[ $what != test ]] || set_up_lab
     if [[ ! -x $VENV/bin/jobmgr || ! -r $VENV/set-up-python || $(<"$VENV/set-up-python") != "$now" ]] ||
         ! wanted_python; then
         make_venv
