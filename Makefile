@@ -12,7 +12,7 @@ help:
 	@echo "make chaos     cut submits at every step, 10,000 times and more, and to batch systems (hours; CHAOS=--help)"
 	@echo "make fuzz      wild input for every reader of foreign text (EXAMPLES=20000)"
 	@echo "make coverage  the test suite, then every line and branch that it missed"
-	@echo "make bench     the benchmarks, into benchmarks/results (hours; QUICK=1: minutes; ARGS=--help: a part)"
+	@echo "make bench     the benchmarks, into benchmarks/results (about two hours; QUICK=1: minutes; ARGS=--help: a part)"
 	@echo "make clean     remove what the others made"
 
 demo:
