@@ -7,18 +7,23 @@ directory too, and nothing else ever does.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from jobmgr.errors import UsageError
 
 VCS = frozenset({".git", ".svn", ".hg", ".bzr", "CVS", "_darcs"})
 NEVER_AT_TOP = frozenset({"log", "work", "share", ".service"})
 _INSTALLED = ".service/installed"
+FEW = 50
+"""Files, of :data:`SMALL` bytes in all, that travel with ``remote-init``; what is more goes by rsync."""
+SMALL = 65536
 
 
 def source_files(root: Path, patterns: Sequence[str], always: Iterable[str] = ()) -> list[str]:
@@ -143,6 +148,38 @@ def digest(run_dir: Path, files: Iterable[str]) -> str:
             continue
         state.update(f"{path}\0{info.st_size}\0{info.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return state.hexdigest()[:16]
+
+
+def few_and_small(run_dir: Path, files: Sequence[str]) -> list[dict[str, Any]] | None:
+    """The installed files as ``remote-init`` takes them along, if they are few and small; None: rsync is better
+    at it. Names that not every host can write in its own encoding are rsync's too. Without rsync here nothing
+    could be brought home: then there is no way around its complaint.
+    """
+    if len(files) > FEW or not all(path.isascii() and path.isprintable() for path in files):
+        return None
+    if shutil.which("rsync") is None:
+        return None
+    taken = []
+    left = SMALL
+    for path in files:
+        try:
+            with open(run_dir / path, "rb") as file:
+                data = file.read(left + 1)
+                info = os.fstat(file.fileno())
+        except OSError:
+            return None
+        left -= len(data)
+        if left < 0:
+            return None
+        taken.append(
+            {
+                "path": path,
+                "data": base64.b64encode(data).decode(),
+                "time": info.st_mtime_ns,
+                "program": bool(info.st_mode & 0o100),
+            }
+        )
+    return taken
 
 
 def newest_change(root: Path, run_dir: Path) -> str | None:

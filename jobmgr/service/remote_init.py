@@ -2,7 +2,8 @@
 
 Order, and what breaks if it is violated: ``remote-init`` first (it tells whose directory it is, and whether
 it is our own seen through a shared file system: installing there would copy files onto themselves), then the
-files, then the note in the store that the host is ready. A crash in between repeats all of it, which changes
+files, then the note in the store that the host is ready. A suite of few small files travels with ``remote-init``
+itself, which writes them in that order; more go by rsync. A crash in between repeats all of it, which changes
 nothing.
 """
 
@@ -13,10 +14,9 @@ import io
 import json
 import os
 import secrets
-import tarfile
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobmgr import __version__
 from jobmgr.core.events import Contact, Installed, Note
@@ -27,7 +27,6 @@ from jobmgr.service import install
 from jobmgr.service.context import RunContext
 from jobmgr.service.jobspec import input_place
 from jobmgr.store.records import Host
-from jobmgr.transport import rsync
 from jobmgr_remote import layout, wire
 
 _TAR_CHUNK = 192 * 1024
@@ -42,17 +41,34 @@ def ensure_ready(
     """
     epoch = int(ctx.meta("epoch", "1"))
     record = ctx.store.host(platform.name, host)
+    suite = _Suite.of(ctx)
+    stale = force or record.source_digest != suite.digest
     if force or record.initialised_epoch != epoch or not record.contact_installed:
-        record = initialise(ctx, platform, host, record)
-    if not record.shared:
-        files = install.installed_files(ctx.run_dir)
-        digest = install.digest(ctx.run_dir, files)
-        if force or record.source_digest != digest:
-            _install_files(ctx, platform, host, record, files)
-            record = replace(record, source_digest=digest)
-            ctx.store.set_host(record)
+        record = initialise(
+            ctx,
+            platform,
+            host,
+            replace(record, source_digest="") if stale else record,
+            suite if stale else None,
+        )
+    if not record.shared and record.source_digest != suite.digest:
+        _install_files(ctx, platform, host, record, suite.files)
+        record = replace(record, source_digest=suite.digest)
+        ctx.store.set_host(record)
     _ensure_inputs(ctx, platform, host, record, tasks)
     return record
+
+
+class _Suite(NamedTuple):
+    """The files of the suite as they are installed at home, and the name of that state."""
+
+    files: list[str]
+    digest: str
+
+    @classmethod
+    def of(cls, ctx: RunContext) -> _Suite:
+        files = install.installed_files(ctx.run_dir)
+        return cls(files, install.digest(ctx.run_dir, files))
 
 
 def _ensure_inputs(
@@ -84,17 +100,26 @@ def _state_of(path: str) -> list[int]:
     return [info.st_size, info.st_mtime_ns]
 
 
-def initialise(ctx: RunContext, platform: Platform, host: str, record: Host) -> Host:
-    """Call ``remote-init``; the new record is stored. Tells what a person should know."""
+def initialise(
+    ctx: RunContext, platform: Platform, host: str, record: Host, suite: _Suite | None = None
+) -> Host:
+    """Call ``remote-init``; the new record is stored. Tells what a person should know.
+
+    ``suite`` travels along if it is small; then the record says that the host has it.
+    """
     probe = _Probe(ctx)
     found: dict[str, Any] = {}
+    options: dict[str, Any] = {"symlinks": dict(platform.symlinks), "probe": probe.path}
+    files = None if suite is None else install.few_and_small(ctx.run_dir, suite.files)
+    if files:
+        options["files"] = files
     with probe:
         reply = ctx.world.hosts.call(
             platform,
             host,
             wire.REMOTE_INIT,
             ctx.wire_run(platform),
-            {"symlinks": dict(platform.symlinks), "probe": probe.path},
+            options,
             _tar_items(_contact(ctx)),
         )
     for kind, value in reply.records:
@@ -120,10 +145,13 @@ def initialise(ctx: RunContext, platform: Platform, host: str, record: Host) -> 
         initialised_epoch=int(ctx.meta("epoch", "1")),
         contact_installed=True,
         shared=shared,
+        source_digest=suite.digest if suite is not None and found.get("installed") else record.source_digest,
         network_fs=str(found.get("network_fs") or ""),
         cores=int(found.get("cores") or 0),
     )
     ctx.store.set_host(record)
+    if suite is not None and found.get("installed"):
+        ctx.emit(Installed(ctx.name, host, len(suite.files)))
     ctx.world.greeted.add((ctx.name, platform.name, host))
     return record
 
@@ -158,6 +186,8 @@ def _contact(ctx: RunContext) -> dict[str, bytes]:
 
 
 def _tar_items(files: dict[str, bytes]) -> list[dict[str, Any]]:
+    import tarfile
+
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, data in sorted(files.items()):
@@ -177,6 +207,8 @@ def _install_files(
 ) -> None:
     if not files:
         return
+    from jobmgr.transport import rsync
+
     rsync.push(ctx.world.hosts.transport(platform, host), str(ctx.run_dir), record.run_dir, list(files))
     ctx.emit(Installed(ctx.name, host, len(files)))
 
@@ -205,6 +237,8 @@ def _inputs(ctx: RunContext, tasks: Sequence[str]) -> dict[str, list[str]]:
 def _push_inputs(
     ctx: RunContext, platform: Platform, host: str, record: Host, wanted: dict[str, list[str]]
 ) -> None:
+    from jobmgr.transport import rsync
+
     transport = ctx.world.hosts.transport(platform, host)
     for folder, names in wanted.items():
         place = input_place(ctx.source_root, str(ctx.world.home), os.path.join(folder, names[0]))[2]

@@ -79,11 +79,11 @@ def test_suitex_plays_to_its_end_as_the_document_tells(ssh_user: Shell) -> None:
 
 
 def test_what_the_hosts_are_asked_is_what_the_document_lists(user: Shell) -> None:
-    """Service files, source files, one submit, one log, one poll, one kill, one retrieval, one tidy."""
+    """Service files and (few, small) source files, one submit, one log, one poll, one kill, one retrieval, one tidy."""
     user("play", user.suite("suitex", shortened()), code=None)
     calls = [call for call in user.calls() if call != "jobs-poll"]
     assert calls == [
-        "remote-init", "install", "remote-init", "rsync", "jobs-submit", "cat-log", "jobs-kill", "rsync",
+        "remote-init", "install", "remote-init", "jobs-submit", "cat-log", "jobs-kill", "rsync",
         "remote-tidy",
     ]  # fmt: skip
 

@@ -632,3 +632,72 @@ def test_a_link_is_made_below_a_folder_that_is_missing(here: session.Host, tmp_p
     assert remote_init.make_link(reply, here, "share/cycle", target) == [("share/cycle", target)]
     assert os.readlink(here.path("share/cycle")) == target
     assert os.path.isdir(target)
+
+
+# --- the suite's files ------------------------------------------------------------------------------
+
+
+def suite_file(path: str, data: bytes = b"x", program: bool = False) -> dict[str, Any]:
+    return {
+        "path": path,
+        "data": base64.b64encode(data).decode(),
+        "time": 1_600_000_000_123_456_789,
+        "program": program,
+    }
+
+
+def test_a_small_suite_is_written_where_rsync_would_put_it(host: Host) -> None:
+    files = [
+        suite_file("suite.yaml", b"tasks"),
+        suite_file("bin/tool", b"t", program=True),
+        suite_file("a/b/c"),
+    ]
+    assert init(host, files=files)["installed"] is True
+    assert (host.run_dir / "suite.yaml").read_bytes() == b"tasks"
+    assert [mode(host.run_dir / path) for path in ("suite.yaml", "bin/tool", "a", "a/b")] == [
+        0o600,
+        0o700,
+        0o700,
+        0o700,
+    ]
+    assert (host.run_dir / "a/b/c").stat().st_mtime_ns == 1_600_000_000_123_456_789
+    assert init(host, files=[suite_file("suite.yaml", b"anew")])["installed"] is True
+    assert (host.run_dir / "suite.yaml").read_bytes() == b"anew"
+    assert init(host)["installed"] is False
+    assert not [path for path in host.run_dir.rglob(".*") if path.name != ".service"]
+
+
+@pytest.mark.parametrize("path", ["a/file", "a", "folder"])
+def test_what_is_in_the_way_of_a_suites_file_is_left_to_rsync(
+    one_host: Host, tmp_path: Path, path: str
+) -> None:
+    init(one_host)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (one_host.run_dir / "folder").mkdir()
+    os.symlink(elsewhere, one_host.run_dir / "a")
+    assert init(one_host, files=[suite_file(path)])["installed"] is False
+    assert list(elsewhere.iterdir()) == []
+    assert (one_host.run_dir / "a").is_symlink()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["../x", "/etc/x", "a/../x", "a//b", "./a", "", "log/job/1", "work/x", "share/x", ".service/owner", ".service",
+     "a\nb", 7, None],
+)  # fmt: skip
+def test_a_suites_file_that_is_none_refuses_the_call(one_host: Host, bad: Any) -> None:
+    answer = one_host.call(wire.REMOTE_INIT, [], files=[suite_file("good"), suite_file(bad)])
+    assert answer.error is not None
+    assert answer.error.code == wire.E_USAGE
+    assert not (one_host.run_dir / "good").exists()
+
+
+def test_nothing_is_installed_over_the_controllers_own_files(one_host: Host) -> None:
+    service = one_host.run_dir / ".service"
+    service.mkdir(parents=True)
+    (service / "probe").touch()
+    (one_host.run_dir / "suite.yaml").write_text("mine")
+    found = init(one_host, probe=".service/probe", files=[suite_file("suite.yaml", b"other")])
+    assert (found["shared"], found["installed"]) == (True, False)
+    assert (one_host.run_dir / "suite.yaml").read_text() == "mine"

@@ -2,21 +2,23 @@
 
 Options: ``make`` (default true; false only looks), ``symlinks`` ({part: folder}: ``run``, ``log``,
 ``work``, ``share``, ``share/cycle`` lie below that folder, whose variables are this host's), ``probe`` (a
-file of the controller's run directory, relative to it: seen here, both sides are one directory). Items:
+file of the controller's run directory, relative to it: seen here, both sides are one directory), ``files``
+(a suite of few small files, so that no rsync has to follow: each ``{path, data, time, program}``). Items:
 ``{"tar": base64}``, the pieces of a tar of service files (``contact``, ``bin/...``).
 
 Replies: notes, then one init line with ``shared cores home bash bash_version python batch free_bytes
-free_inodes file_system network_fs noexec links``. Nothing that is there is overwritten, but the service
-files of the tar; so a repeated or interrupted call does no harm, and a directory that is shared with the
-controller keeps what is the controller's.
+free_inodes file_system network_fs noexec links installed``. Nothing that is there is overwritten, but the
+service files of the tar and the suite's files; so a repeated or interrupted call does no harm, and a directory
+that is shared with the controller keeps what is the controller's.
 """
 
 import json
 import os
 import sys
 import time
+from collections import namedtuple
 
-from jobmgr_remote import layout, machine, wire
+from jobmgr_remote import layout, machine, proc, wire
 from jobmgr_remote.session import (
     RUN_OK,
     RUN_UNMOUNTED,
@@ -41,11 +43,16 @@ LINK_UUID = ".jobmgr-uuid"
 PROTECTED = frozenset((
     "uuid", "owner", "journal", "journal.lock", "links", "jobs", "lib", "lock", "installed", "inputs",
 ))
+#: The parts of a run directory that no suite's file may lie in.
+NOT_THE_SUITES = frozenset(("log", "work", "share", layout.SERVICE))
 MAX_TAR = 16 * 1024 * 1024
 MAX_MEMBERS = 1000
 #: A directory that was listed without the probe is listed again after so many seconds (negative caching of
 #: NFS).
 SECOND_LOOK = 0.2
+
+#: ``path`` is relative to the run directory, ``time`` in nanoseconds.
+SuiteFile = namedtuple("SuiteFile", "path data time program")
 
 
 def run(request: wire.Request, reply: Reply, host: Host) -> None:
@@ -60,14 +67,18 @@ def run(request: wire.Request, reply: Reply, host: Host) -> None:
     found = machine.abilities(host.home)
     shared = sees_probe(host, options.get("probe"))
     links = {}
+    installed = False
     if options.get("make", True):
         members = read_tar(request.items)
+        files = read_files(options.get("files") or [])
         links = make(reply, host, options.get("symlinks") or {}, shared)
         unpack(host, members)
+        installed = bool(files) and not shared and install_files(host, files)
     place = existing_parent(host.run_dir)
     found.update(machine.place(place))
     found.update(
         shared=shared, home=host.home, python="%d.%d.%d" % sys.version_info[:3], links=links,
+        installed=installed,
     )
     for level, code, text in machine.warnings(found, host.user, place):
         reply.note(level, code, text)
@@ -315,30 +326,87 @@ def check_member(member: object) -> str:
 
 
 def unpack(host: Host, members: "list[tuple[str, bytes]]") -> None:
-    """Write the files below .service, each beside and then renamed: 0600, those in ``bin/`` 0700.
-
-    Follows no link.
-    """
+    """Write the files below .service: 0600, those in ``bin/`` 0700. Follows no link."""
     service = host.path(layout.SERVICE)
     for name, content in members:
-        parts = name.split("/")
-        folder = service
-        for part in parts[:-1]:
-            folder += "/" + part
-            if os.path.islink(folder):
-                raise Refused(wire.E_USAGE, "tar: %s is a link" % folder)
-            if not os.path.isdir(folder):
-                os.mkdir(folder, 0o700)
-        mode = 0o700 if parts[0] == "bin" and len(parts) > 1 else 0o600
-        temporary = "%s/.%s.%d" % (folder, parts[-1], os.getpid())
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        folder = make_folder(service, name)
+        if not folder:
+            raise Refused(wire.E_USAGE, "tar: %s is behind a link" % name)
+        mode = 0o700 if name.startswith("bin/") else 0o600
+        write_file(folder + "/" + name.rpartition("/")[2], content, mode)
+
+
+def make_folder(base: str, name: str) -> str:
+    """The folder of ``base/name``, made if it is not there; "" if a link or a file is in the way."""
+    folder = base
+    for part in name.split("/")[:-1]:
+        folder += "/" + part
+        if os.path.islink(folder):
+            return ""
+        if not os.path.isdir(folder):
+            if os.path.lexists(folder):
+                return ""
+            os.mkdir(folder, 0o700)
+    return folder
+
+
+def write_file(path: str, content: bytes, mode: int, time_ns: "int | None" = None) -> None:
+    """Write a file beside, then rename it. A link of that name is replaced, not followed."""
+    folder, name = os.path.split(path)
+    temporary = "%s/.%s.%d" % (folder, name, os.getpid())
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
         try:
-            try:
-                write_all(fd, content)
-                os.fchmod(fd, mode)
-            finally:
-                os.close(fd)
-            os.rename(temporary, folder + "/" + parts[-1])
-        except OSError:
-            os.unlink(temporary)
-            raise
+            write_all(fd, content)
+            os.fchmod(fd, mode)
+            if time_ns is not None:
+                os.utime(fd, ns=(time_ns, time_ns))
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+
+
+# --- the suite's files ------------------------------------------------------------------------------
+
+
+def read_files(items: object) -> "list[SuiteFile]":
+    """The suite's files as they travel in the options. Raises Refused for anything unsafe."""
+    import base64
+
+    found = []
+    try:
+        for item in items:  # type: ignore[attr-defined]
+            path = layout.check_relative(item["path"])
+            parts = path.split("/")
+            if "" in parts or "." in parts or parts[0] in NOT_THE_SUITES:
+                raise ValueError("files: not a file of a suite: %r" % (path,))
+            data = base64.b64decode(item["data"], validate=True)
+            found.append(SuiteFile(path, data, int(item["time"]), bool(item["program"])))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Refused(wire.E_USAGE, str(error))
+    if len(found) > MAX_MEMBERS or sum(len(one.data) for one in found) > MAX_TAR:
+        raise Refused(wire.E_USAGE, "more files than %d, or than %d bytes" % (MAX_MEMBERS, MAX_TAR))
+    return found
+
+
+def install_files(host: Host, files: "list[SuiteFile]") -> bool:
+    """Write the suite's files; False if something is in the way of one (a link, a folder), or if this host has
+    no rsync to bring home what jobs write. Then the caller tries rsync, and tells what that says.
+    """
+    if not proc.find_program("rsync"):
+        return False
+    for one in files:
+        folder = make_folder(host.run_dir, one.path)
+        path = host.path(one.path)
+        if not folder or (os.path.lexists(path) and not is_plain(path)):
+            return False
+        write_file(path, one.data, 0o700 if one.program else 0o600, one.time)
+    return True
+
+
+def is_plain(path: str) -> bool:
+    """A regular file, not a link to one."""
+    return os.path.isfile(path) and not os.path.islink(path)

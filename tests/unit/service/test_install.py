@@ -92,3 +92,18 @@ def test_a_file_that_cannot_be_read_is_a_clear_error(tmp_path: Path) -> None:
     (run / ".service").mkdir(parents=True)
     with pytest.raises(UsageError, match="cannot install"):
         install.install_source(tmp_path / "suite", run, ["suite.yaml"])
+
+
+def test_few_small_files_travel_with_the_first_call_and_others_by_rsync(tmp_path: Path) -> None:
+    root = tree(tmp_path, "suite.yaml", "bin/tool")
+    (root / "bin/tool").chmod(0o700)
+    taken = install.few_and_small(root, ["bin/tool", "suite.yaml"])
+    assert taken is not None
+    assert [(one["path"], one["program"]) for one in taken] == [("bin/tool", True), ("suite.yaml", False)]
+    assert taken[1]["time"] == (root / "suite.yaml").stat().st_mtime_ns
+    (root / "big").write_bytes(b"x" * install.SMALL)
+    assert install.few_and_small(root, ["big"]) is not None
+    assert install.few_and_small(root, ["big", "suite.yaml"]) is None
+    assert install.few_and_small(root, ["gone"]) is None
+    assert install.few_and_small(root, ["b\u00e4r"]) is None
+    assert install.few_and_small(root, [f"f{number}" for number in range(install.FEW + 1)]) is None
