@@ -8,16 +8,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "remote")]
 
 from jobmgr.core.checking import schema_text  # noqa: E402 - importable only now
+from jobmgr.core.model import Model  # noqa: E402
 from jobmgr.platforms.models import PlatformsModel  # noqa: E402
 from jobmgr.suite.models import SuiteModel  # noqa: E402
 
-MODELS: dict[str, type[BaseModel]] = {"suite": SuiteModel, "platforms": PlatformsModel}
+MODELS: dict[str, type[Model]] = {"suite": SuiteModel, "platforms": PlatformsModel}
 
 
 def text(name: str) -> str:

@@ -47,8 +47,6 @@ PACKAGE_HOMES = {
     "invoke": {"transport"},
     "paramiko": {"transport"},
     "sh": {"transport"},
-    "pydantic": {"suite", "platforms", "core.checking", "core.model_fields"},
-    "pydantic_core": {"suite", "platforms", "core.checking", "core.model_fields"},
     "yaml": {"suite", "platforms", "core.yaml_tree"},
     "filelock": {"store", "service"},
     "rich": {"views", "cli"},
@@ -62,7 +60,7 @@ IMPURE = {
 }  # fmt: skip
 """``jobmgr.core`` decides; it does not look, wait or write."""
 
-HEAVY = ("argcomplete", "fabric", "invoke", "paramiko", "pydantic", "rich", "sh", "yaml")
+HEAVY = ("argcomplete", "fabric", "invoke", "paramiko", "rich", "sh", "yaml")
 """Loaded only by the commands that need them."""
 
 
@@ -161,8 +159,8 @@ def test_imports_keep_to_the_table() -> None:
         ("jobmgr.core.decide", "from jobmgr_remote import spool"),
         ("jobmgr.suite.load", "import jobmgr.service.poll"),
         ("jobmgr.transport.openssh", "import requests"),
-        ("jobmgr.store.jobs", "import pydantic"),
-        ("jobmgr.core.decide", "import pydantic"),
+        ("jobmgr.store.jobs", "import yaml"),
+        ("jobmgr.core.decide", "import yaml"),
         ("jobmgr.cli.main", "from jobmgr import store"),
         ("jobmgr.cli.main", "from jobmgr import Session"),
         ("jobmgr.cli.main", "from ..service import submit"),

@@ -1,7 +1,7 @@
 """The values of suite and platform files: one pure function per kind of value, from plain text.
 
 Each takes what the YAML tree holds (None, a text, a list, a mapping) and returns the converted value,
-or raises :class:`Wrong` with everything that is wrong in it. No pydantic here: the models of
+or raises :class:`Wrong` with everything that is wrong in it. The models of
 ``jobmgr.suite`` and ``jobmgr.platforms`` name these functions, and so does the library.
 """
 

@@ -1,4 +1,4 @@
-"""What a suite is once it has been loaded: plain frozen records, no YAML, no pydantic.
+"""What a suite is once it has been loaded: plain frozen records, no YAML.
 
 The store keeps a :class:`SuiteDef` as JSON, and every ``tick`` reads it back; so members of a parametrised
 task are kept as one template and their values, and a task's record is made when somebody asks for it.

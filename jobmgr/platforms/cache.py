@@ -1,6 +1,6 @@
 """Platform files that have been checked are not checked again: what they came to is kept as JSON.
 
-Reading and checking them costs a third of a short command's time (a YAML parser in Python, pydantic). A copy
+Reading and checking them costs a third of a short command's time (a YAML parser in Python). A copy
 is used only for the same texts at the same places, checked by the same code; whatever is wrong with it, the
 files are read as if it was not there. Files with mistakes, and those that name a runner of one's own (which
 lies elsewhere and may change), are never kept.
@@ -28,7 +28,13 @@ _CHECKED_BY = tuple(
     Path(__file__).resolve().parent / name
     for name in (
         *("cache.py", "load.py", "model.py", "models.py"),
-        *("../core/checking.py", "../core/fields.py", "../core/model_fields.py", "../core/yaml_tree.py"),
+        *(
+            "../core/checking.py",
+            "../core/fields.py",
+            "../core/model.py",
+            "../core/model_fields.py",
+            "../core/yaml_tree.py",
+        ),
     )
 )
 """The code whose work is kept: when it changes, copies of before do not count."""

@@ -156,7 +156,7 @@ class _Loader:
     group_places: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def add(self, file: Path, text: str) -> None:
-        # pydantic is imported only where there is a file to check
+        # imported only where there is a file to check
         from jobmgr.core.checking import check_model
         from jobmgr.platforms.models import PlatformsModel
 
@@ -180,8 +180,7 @@ class _Loader:
     def platform(self, root: Keys, file: Path, name: str, model: Any) -> None:
         values = self.values.setdefault(name, {})
         origins = self.origins.setdefault(name, {})
-        for key in model.model_fields_set if model is not None else ():
-            value = getattr(model, key)
+        for key, value in model.given.items() if model is not None else ():
             if value is None:  # an empty value: back to the default
                 values.pop(key, None)
                 origins.pop(key, None)

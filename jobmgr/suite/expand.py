@@ -29,7 +29,7 @@ def merged(models: Sequence[TaskModel]) -> dict[str, Any]:
     """
     settings: dict[str, Any] = {}
     for model in models:
-        own = {key: getattr(model, key) for key in model.model_fields_set if key != "inherit"}
+        own = {key: value for key, value in model.given.items() if key != "inherit"}
         if own.get("script") or own.get("script_file"):
             settings.pop("script", None)
             settings.pop("script_file", None)

@@ -29,7 +29,7 @@ def load_suite(path: Path, known_platforms: KnownPlatforms | None = None) -> Sui
     ``known_platforms`` says what is wrong with a platform's name, or None (``Platforms.problem``); without it
     names of platforms are not checked.
     """
-    from jobmgr.suite.check import Source, build_suite  # pydantic, only where something is checked
+    from jobmgr.suite.check import Source, build_suite  # only where something is checked
 
     file = suite_file(path)
     text = read_config(file, file.name)
@@ -42,7 +42,7 @@ def load_suite(path: Path, known_platforms: KnownPlatforms | None = None) -> Sui
 
 def suite_from_objects(suite: Suite, known_platforms: KnownPlatforms | None = None) -> SuiteDef:
     """The definition of a suite that a program has made. Raises SuiteError; the problems have no lines."""
-    from jobmgr.suite.check import Source, build_suite  # pydantic, only where something is checked
+    from jobmgr.suite.check import Source, build_suite  # only where something is checked
 
     folder = None if suite.folder is None else Path(suite.folder).resolve()
     label = f"suite {suite.name!r}"

@@ -2,73 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from pydantic import Field, PlainValidator, WithJsonSchema
+from typing import Any
 
 from jobmgr.core import fields
+from jobmgr.core.model import Key, Kind, Many, Model, One
 from jobmgr.core.model_fields import (
+    DIRECTIVES,
+    DURATIONS,
+    ENVIRONMENT,
+    FLAG,
+    IDENTIFIER,
+    IDENTIFIERS,
+    INPUTS,
+    INTERVALS,
     LIST_OF_TEXT,
+    PATTERNS,
+    PLATFORM,
+    RELATIVE_PATH,
+    SCRIPT,
+    SECONDS,
     TEXT,
-    Directives,
-    Durations,
-    Environment,
-    Flag,
-    Identifier,
-    Identifiers,
-    Inputs,
-    Intervals,
-    Patterns,
-    Platform,
+    WORK_DIR,
     Portable,
-    RelativePath,
-    Script,
-    Seconds,
-    Strict,
-    WorkDir,
 )
 from jobmgr.core.yaml_tree import Plain
 from jobmgr.suite import parameters as params
 
 Values: dict[str, Any] = {"anyOf": [TEXT, {"type": "array", "items": TEXT}]}
-Parameters = Annotated[
-    dict[str, params.Values],
-    PlainValidator(params.table),
-    WithJsonSchema({"type": "object", "additionalProperties": Values}),
-]
-Chosen = Annotated[
-    tuple[str, ...] | dict[str, params.Values],
-    PlainValidator(params.chosen),
-    WithJsonSchema({"anyOf": [*LIST_OF_TEXT["oneOf"], {"type": "object", "additionalProperties": Values}]}),
-]
+PARAMETERS = Kind(params.table, {"type": "object", "additionalProperties": Values})
+CHOSEN = Kind(
+    params.chosen, {"anyOf": [*LIST_OF_TEXT["oneOf"], {"type": "object", "additionalProperties": Values}]}
+)
 
 
 class TaskModel(Portable):
     """What a task, a family or the defaults may hold."""
 
-    script: Script | None = Field(None, description="Bash text, run under set -euo pipefail.")
-    script_file: RelativePath | None = Field(None, description="A file of the suite with its own shebang.")
-    init_script: Script | None = Field(None, description="Runs first, before jobmgr sets anything up.")
-    pre_script: Script | None = Field(None, description="Runs before the script.")
-    post_script: Script | None = Field(None, description="Runs after the script.")
-    err_script: Script | None = Field(None, description="Runs when the job fails.")
-    exit_script: Script | None = Field(None, description="Runs when the job has succeeded.")
-    inherit: Identifiers | None = Field(None, description="Families, the first one wins.")
-    manual: Flag | None = Field(None, description="Never started by the graph.")
-    platform: Platform | None = Field(None, description="Platform or group; default localhost.")
-    runner: Identifier | None = Field(None, description="Another runner than the platform's.")
-    environment: Environment | None = Field(None, description="Variables of the job, in order.")
-    parameters: Chosen | None = Field(None, description="Names of the suite's parameters, or own ones.")
-    parameter_file: RelativePath | None = Field(None, description="A CSV file: one member per row.")
-    inputs: Inputs | None = Field(None, description="Files put into the work directory.")
-    outputs: Patterns | None = Field(None, description="Patterns brought home at the job's end.")
-    events: Identifiers | None = Field(None, description="Names that the job may announce.")
-    work_dir: WorkDir | None = Field(None, description="Default work/CYCLE/TASK.")
-    time_limit: Seconds | None = Field(None, description="The longest that the job may run.")
-    retry_delays: Durations | None = Field(None, description="Waits before each retry of a failed job.")
-    submit_retry_delays: Durations | None = Field(None, description="Waits before each retry of a submit.")
-    polling_interval: Intervals | None = Field(None, description="Waits between polls; the last repeats.")
-    directives: Directives | None = Field(None, description="Settings in the runner's own words.")
+    script = Key(SCRIPT, "Bash text, run under set -euo pipefail.")
+    script_file = Key(RELATIVE_PATH, "A file of the suite with its own shebang.")
+    init_script = Key(SCRIPT, "Runs first, before jobmgr sets anything up.")
+    pre_script = Key(SCRIPT, "Runs before the script.")
+    post_script = Key(SCRIPT, "Runs after the script.")
+    err_script = Key(SCRIPT, "Runs when the job fails.")
+    exit_script = Key(SCRIPT, "Runs when the job has succeeded.")
+    inherit = Key(IDENTIFIERS, "Families, the first one wins.")
+    manual = Key(FLAG, "Never started by the graph.")
+    platform = Key(PLATFORM, "Platform or group; default localhost.")
+    runner = Key(IDENTIFIER, "Another runner than the platform's.")
+    environment = Key(ENVIRONMENT, "Variables of the job, in order.")
+    parameters = Key(CHOSEN, "Names of the suite's parameters, or own ones.")
+    parameter_file = Key(RELATIVE_PATH, "A CSV file: one member per row.")
+    inputs = Key(INPUTS, "Files put into the work directory.")
+    outputs = Key(PATTERNS, "Patterns brought home at the job's end.")
+    events = Key(IDENTIFIERS, "Names that the job may announce.")
+    work_dir = Key(WORK_DIR, "Default work/CYCLE/TASK.")
+    time_limit = Key(SECONDS, "The longest that the job may run.")
+    retry_delays = Key(DURATIONS, "Waits before each retry of a failed job.")
+    submit_retry_delays = Key(DURATIONS, "Waits before each retry of a submit.")
+    polling_interval = Key(INTERVALS, "Waits between polls; the last repeats.")
+    directives = Key(DIRECTIVES, "Settings in the runner's own words.")
 
 
 def graph_text(value: object) -> Plain:
@@ -78,21 +70,17 @@ def graph_text(value: object) -> Plain:
     return fields.script(value)
 
 
-Graph = Annotated[
-    Any,
-    PlainValidator(graph_text),
-    WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
-]
+GRAPH = Kind(graph_text, {"type": ["string", "array"], "items": {"type": "string"}})
 
 
-class SuiteModel(Strict):
+class SuiteModel(Model):
     """A suite of jobmgr: tasks, the graph that orders them, and what they share."""
 
-    name: Identifier | None = Field(None, description="Default: the name of the suite's folder.")
-    description: Script | None = Field(None, description="What the suite is for.")
-    graph: Graph | None = Field(None, description="a => b & c; without a graph every task runs.")
-    parameters: Parameters | None = Field(None, description="Values for several tasks: {m: 1..500}.")
-    install: Patterns | None = Field(None, description="Source files to install.")
-    defaults: TaskModel | None = Field(None, description="What every task starts from.")
-    families: dict[str, TaskModel | None] | None = Field(None, description="Inherited from, never run.")
-    tasks: dict[str, TaskModel | None] | None = Field(None, description="The tasks.")
+    name = Key(IDENTIFIER, "Default: the name of the suite's folder.")
+    description = Key(SCRIPT, "What the suite is for.")
+    graph = Key(GRAPH, "a => b & c; without a graph every task runs.")
+    parameters = Key(PARAMETERS, "Values for several tasks: {m: 1..500}.")
+    install = Key(PATTERNS, "Source files to install.")
+    defaults = One(TaskModel, "What every task starts from.")
+    families = Many(TaskModel, "Inherited from, never run.")
+    tasks = Many(TaskModel, "The tasks.")

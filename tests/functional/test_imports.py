@@ -9,7 +9,7 @@ import pytest
 
 from shells import Shell
 
-HEAVY = ("paramiko", "fabric", "invoke", "cryptography", "pydantic", "rich", "sh", "yaml")
+HEAVY = ("paramiko", "fabric", "invoke", "cryptography", "rich", "sh", "yaml")
 
 
 def imported(user: Shell, *words: str) -> set[str]:

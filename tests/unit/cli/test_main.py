@@ -175,6 +175,6 @@ def test_help_loads_no_verb_and_nothing_heavy() -> None:
         check=True,
     )
     loaded = set(done.stderr.split())
-    heavy = {"rich", "yaml", "pydantic", "fabric", "paramiko", "sh", "argcomplete", "sqlite3", "jobmgr.api"}
+    heavy = {"rich", "yaml", "fabric", "paramiko", "sh", "argcomplete", "sqlite3", "jobmgr.api"}
     assert not loaded & heavy
     assert not {name for name in loaded if name.startswith("jobmgr.cli.commands.")}
