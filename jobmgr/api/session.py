@@ -40,7 +40,8 @@ class Session:
     of them). ``run_root``: the folder with the run directories, ``~/jobmgr-run`` by default. ``ssh_config``:
     a configuration for ssh instead of the user's. ``on_event`` gets the records of :mod:`jobmgr.core.events`,
     one call at a time. ``home``: the home directory, the user's by default. ``chaos``: faults to inject into
-    every call of a host, for acceptance tests, as ``--chaos`` has them; each is told as a Note. Raises
+    every call of a host, for acceptance tests, as ``--chaos`` has them; each is told as a Note. ``staying``: the
+    same hosts are going to be asked several times in a row, so the host side stays between two calls. Raises
     PlatformError if a platform file is wrong, UsageError if ``chaos`` is.
     """
 
@@ -54,6 +55,7 @@ class Session:
         on_event: Emit | None = None,
         home: str | os.PathLike[str] | None = None,
         chaos: str | None = None,
+        staying: bool = False,
     ) -> None:
         self._home = Path(home) if home is not None else Path.home()
         self._platform_file = None if platforms is None else self._path(platforms)
@@ -61,6 +63,7 @@ class Session:
         self._ssh_config = None if ssh_config is None else self._path(ssh_config)
         self._user_files = user_files
         self._on_event = on_event
+        self._staying = staying
         self._lock = threading.RLock()
         self._loaded: Platforms | None = None
         self._made: World | None = None
@@ -126,7 +129,7 @@ class Session:
                     home=self._home,
                     controller=runs.controller_id(self.run_root),
                     owner=f"{getpass.getuser()}@{os.uname().nodename}",
-                    hosts=Hosts(ssh_config=self._config_file, wrap=self._wrap),
+                    hosts=Hosts(ssh_config=self._config_file, wrap=self._wrap, staying=self._staying),
                     candidates=lambda name: self._platforms().candidates(name, random.Random()),
                     clock=time.time,
                     on_event=self._on_event,

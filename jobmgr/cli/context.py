@@ -115,8 +115,8 @@ class Context:
         """The library. Its events are printed if ``told``, as lines on ``err`` or as JSON on ``out``."""
         return self.session_with(self.tell if told else None)
 
-    def session_with(self, on_event: events.Emit | None) -> Session:
-        """The library, with another listener."""
+    def session_with(self, on_event: events.Emit | None, *, staying: bool = False) -> Session:
+        """The library, with another listener; ``staying``: for a command that goes on asking the same hosts."""
         from jobmgr.api import Session
 
         return Session(
@@ -125,6 +125,7 @@ class Context:
             ssh_config=self.options.ssh_config,
             chaos=self.options.chaos,
             on_event=on_event,
+            staying=staying,
         )
 
     def show(self, *lines: str) -> None:

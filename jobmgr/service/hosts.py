@@ -12,10 +12,13 @@ from jobmgr_remote import wire
 if TYPE_CHECKING:
     from jobmgr.platforms.model import Platform
     from jobmgr.transport.base import Hold, Transport
+    from jobmgr.transport.conversation import Talks
     from jobmgr.transport.remote_call import Reply
 
 OnRecord = Callable[[str, Any], None]
 _WITH_RUNNERS = (wire.JOBS_SUBMIT, wire.JOBS_POLL, wire.JOBS_KILL, wire.SCAN, wire.CHECK)
+_FOLLOWED = (wire.JOBS_SUBMIT, wire.JOBS_POLL)
+"""After these the next call of a command that stays comes soon; after ``remote-init`` it comes at once."""
 
 
 def faulty(chaos: str, tell: Callable[[str], None] | None = None) -> Callable[[Transport], Transport]:
@@ -30,13 +33,16 @@ def faulty(chaos: str, tell: Callable[[str], None] | None = None) -> Callable[[T
 class Hosts:
     """Makes transports on demand and keeps them until :meth:`close`. Safe to use from several threads.
 
-    ``wrap`` is put around every new transport; :func:`faulty` makes one that injects faults.
+    ``wrap`` is put around every new transport; :func:`faulty` makes one that injects faults. ``staying``: calls of
+    the same host follow one another, so the host side is asked to stay for the next one.
     """
 
     ssh_config: str | None = None
     control_dir: str | None = None
     wrap: Callable[[Transport], Transport] | None = None
+    staying: bool = False
     _transports: dict[tuple[str, str], Transport] = field(default_factory=dict)
+    _talks: dict[tuple[str, str], Talks] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def transport(self, platform: Platform, host: str) -> Transport:
@@ -58,6 +64,26 @@ class Hosts:
                 if self.wrap is not None:
                     found = self.wrap(found)
                 self._transports[key] = found
+            return found
+
+    def for_files(self, platform: Platform, host: str) -> Transport:
+        """The same for rsync, which wants a session of its own on hosts that may allow one only."""
+        talks = self._talks.get((platform.name, host))
+        if talks is not None:
+            talks.close()
+        return self.transport(platform, host)
+
+    def _talks_with(self, platform: Platform, host: str) -> Talks | None:
+        """The conversations with a host; None where faults are injected, which are drawn for each call."""
+        if self.wrap is not None:
+            return None
+        transport = self.transport(platform, host)
+        with self._lock:
+            found = self._talks.get((platform.name, host))
+            if found is None:
+                from jobmgr.transport.conversation import Talks
+
+                found = self._talks[platform.name, host] = Talks(transport)
             return found
 
     def call(
@@ -86,6 +112,7 @@ class Hosts:
             names = {str(item.get("runner", "")) for item in (*items, common or {})} | {platform.runner}
             own = third_party.sources(platform, names)
             options = {**options, "runners": own} if own else options
+        talks = self._talks_with(platform, host)
         return remote_call(
             self.transport(platform, host),
             verb,
@@ -97,11 +124,18 @@ class Hosts:
             hold=hold,
             idle_timeout=idle_timeout,
             remote=RemoteSettings(platform.python, platform.use_login_shell, platform.remote_command),
+            talks=talks,
+            more=talks is not None and (verb == wire.REMOTE_INIT or (self.staying and verb in _FOLLOWED)),
         )
 
     def close(self) -> None:
         """Let go of all connections."""
         with self._lock:
             transports, self._transports = list(self._transports.values()), {}
+            talks, self._talks = list(self._talks.values()), {}
+        for each in talks:
+            each.release()
+        for each in talks:
+            each.close()
         for transport in transports:
             transport.close()

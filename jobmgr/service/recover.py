@@ -160,7 +160,7 @@ def _suite(ctx: RunContext, scans: Sequence[_Scan]) -> None:
     for scan in scans:
         if not file.is_file():
             rsync.pull(
-                ctx.world.hosts.transport(scan.platform, scan.host),
+                ctx.world.hosts.for_files(scan.platform, scan.host),
                 scan.hello.run_dir,
                 str(ctx.run_dir),
                 [SUITE_FILE],

@@ -209,7 +209,7 @@ def _install_files(
         return
     from jobmgr.transport import rsync
 
-    rsync.push(ctx.world.hosts.transport(platform, host), str(ctx.run_dir), record.run_dir, list(files))
+    rsync.push(ctx.world.hosts.for_files(platform, host), str(ctx.run_dir), record.run_dir, list(files))
     ctx.emit(Installed(ctx.name, host, len(files)))
 
 
@@ -239,7 +239,7 @@ def _push_inputs(
 ) -> None:
     from jobmgr.transport import rsync
 
-    transport = ctx.world.hosts.transport(platform, host)
+    transport = ctx.world.hosts.for_files(platform, host)
     for folder, names in wanted.items():
         place = input_place(ctx.source_root, str(ctx.world.home), os.path.join(folder, names[0]))[2]
         target = f"{record.run_dir}/{os.path.dirname(place)}"

@@ -80,7 +80,7 @@ def retrieve_host(ctx: RunContext, platform: Platform, host: Host, pending: Sequ
         return Outcome(len(pending), sum(entry.size for entry in pending))
     files = [entry for entry in pending if entry.type == "file"]
     result = rsync.pull(
-        ctx.world.hosts.transport(platform, host.host),
+        ctx.world.hosts.for_files(platform, host.host),
         host.run_dir,
         str(ctx.run_dir),
         [entry.path for entry in files if not _too_large(entry, platform)],
@@ -190,7 +190,7 @@ def fetch_running(ctx: RunContext, platform: Platform, host: Host, jobs: Sequenc
         return Outcome()
     names = (layout.JOB_FILE, layout.OUT_FILE, layout.ERR_FILE, layout.STATUS_FILE)
     paths = [layout.job_file(job.id, name) for job in jobs for name in names]
-    rsync.pull(ctx.world.hosts.transport(platform, host.host), host.run_dir, str(ctx.run_dir), paths)
+    rsync.pull(ctx.world.hosts.for_files(platform, host.host), host.run_dir, str(ctx.run_dir), paths)
     point_latest(ctx.run_dir, paths)
     here = [ctx.run_dir / path for path in paths]
     sizes = [path.stat().st_size for path in here if path.is_file()]

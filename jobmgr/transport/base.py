@@ -7,6 +7,8 @@ A transport runs one command line on one host, feeds it bytes and hands back byt
 from __future__ import annotations
 
 import os
+import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -35,9 +37,13 @@ class Hold:
     of times; ``fileno()`` becomes readable by then, so that a transport can select on it.
     """
 
+    resting = False
+    """Whether nothing is expected from the command, so that its silence is none."""
+
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
         self._released = False
+        self._then: Callable[[], None] | None = None
 
     def fileno(self) -> int:
         return self._read
@@ -50,6 +56,18 @@ class Hold:
         if not self._released:
             self._released = True
             os.write(self._write, b"x")
+            if self._then is not None:
+                self._then()
+
+    def then(self, act: Callable[[], None] | None) -> None:
+        """Have ``act`` called at the release, now if that has been (perhaps twice); None: no more."""
+        self._then = act
+        if act is not None and self._released:
+            act()
+
+    def take(self) -> bytes | None:
+        """For the transport, once ``fileno()`` is readable: more for stdin, or None: it is released."""
+        return None
 
     def close(self) -> None:
         """Free the descriptors; call once the command has ended."""
@@ -62,6 +80,46 @@ class Hold:
     def __exit__(self, *exc: object) -> None:
         self._released = True
         self.close()
+
+
+class Feed(Hold):
+    """A stdin that somebody goes on to write to, piece by piece, until its release."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: deque[bytes] = deque()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def send(self, data: bytes) -> None:
+        """One more piece for stdin; lost if the command has ended."""
+        with self._lock:
+            if not self._closed:
+                self._pieces.append(data)
+                os.write(self._write, b"x")
+
+    def release(self) -> None:
+        with self._lock:
+            if not self._closed:
+                super().release()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            super().close()
+
+    def rest(self) -> None:
+        """From here on no answer is expected."""
+        self.resting = True
+
+    def resume(self, data: bytes) -> None:
+        """Send something that is to be answered."""
+        self.resting = False
+        self.send(data)
+
+    def take(self) -> bytes | None:
+        os.read(self._read, 1)
+        return self._pieces.popleft() if self._pieces else None
 
 
 OnChunk = Callable[[bytes], None]

@@ -176,8 +176,7 @@ class ChannelRun:
                 # After the end of the output only the exit code can come, and that rings no bell.
                 events = selector.select(0 if channel.eof_received else self._time_left())
                 if self._hold is not None and any(key.fd == self._hold.fileno() for key, _ in events):
-                    selector.unregister(self._hold.fileno())
-                    self._hold_released()
+                    self._hear_hold(selector, self._hold)
                 self._bell.hear()
                 if not self._drain() and channel.eof_received:
                     channel.status_event.wait(0.02)
@@ -193,12 +192,24 @@ class ChannelRun:
             return True
         return bool(channel.eof_received and channel.exit_status_ready())
 
+    def _hear_hold(self, selector: selectors.BaseSelector, hold: Hold) -> None:
+        more = hold.take()
+        if more is None:
+            selector.unregister(hold.fileno())
+            self._hold_released()
+        else:  # an answer to what was sent before has come, so that is written
+            self._last = time.monotonic()
+            self._written.clear()
+            self._start_writer(more)
+
     def _hold_released(self) -> None:
         self._hold = None if self._written.is_set() else self._hold
         if self._hold is None:
             self._end_stdin()
 
     def _time_left(self) -> float:
+        if self._hold is not None and self._hold.resting:
+            self._last = time.monotonic()
         return max(0.0, self._last + self.idle_timeout - time.monotonic())
 
     def _drain(self) -> bool:

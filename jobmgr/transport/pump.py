@@ -96,7 +96,11 @@ def _run_pipes(
             _close(stream)
 
     while reading:
+        if hold is not None and hold.resting:
+            last = time.monotonic()
         events = selector.select(max(0.0, last + idle_timeout - time.monotonic()))
+        if hold is not None and hold.resting:
+            last = time.monotonic()
         if not events and time.monotonic() - last >= idle_timeout:
             raise Silence
         for key, _ in events:
@@ -114,6 +118,13 @@ def _run_pipes(
                 else:
                     taken.stdout.append(chunk)
             elif hold is not None and key.fd == hold.fileno():
+                more = hold.take()
+                if more is not None:
+                    if not unsent and stdin_open:
+                        selector.register(to_child, selectors.EVENT_WRITE)
+                    unsent = memoryview(bytes(unsent) + more)
+                    last = time.monotonic()
+                    continue
                 selector.unregister(key.fd)
                 hold = None
                 if not unsent:

@@ -23,6 +23,7 @@ from jobmgr.errors import (
 )
 from jobmgr.transport.archive import archive_name, host_archive
 from jobmgr.transport.base import Completed, Hold, Transport
+from jobmgr.transport.conversation import Talks
 from jobmgr_remote import wire
 
 PYTHONS = ("python3", "/usr/libexec/platform-python")
@@ -76,6 +77,8 @@ def call(
     hold: Hold | None = None,
     idle_timeout: float = 60.0,
     remote: RemoteSettings | None = None,
+    talks: Talks | None = None,
+    more: bool = False,
 ) -> Reply:
     """One request and its reply; ships the host side first if the host has not got it (one more call, then
     the request again).
@@ -83,18 +86,23 @@ def call(
     ``on_record`` gets (kind, value) as they arrive. If the connection breaks, or the host reports a failure,
     after answers about some jobs have arrived, these are returned in a truncated Reply.
 
+    ``talks``: the conversations with this host: the call takes part in one, and with ``more`` leaves it open for
+    the next call.
+
     Raises ConnectError (the request was certainly not sent), IdleTimeout or ConnectionLost (it may have
     arrived), RefusedError, NotFoundError (no such run or file there), and RemoteError for all else.
     """
     settings = remote or RemoteSettings()
+    if more:
+        options = {**options, "more": True}
     request = wire.encode_request(verb, run, options, items, common)
-    attempt = _Attempt(transport, verb, request, on_record, hold, idle_timeout)
-    reply = attempt.run(verb_command(verb, settings))
+    attempt = _Attempt(transport, verb, request, on_record, hold, idle_timeout, more)
+    reply = attempt.run(verb_command(verb, settings), talks)
     if attempt.reader.missing_host_side and reply.hello is None:
         _check_missing(transport.host, attempt.reader.missing_host_side, settings)
         ship(transport, settings)
-        attempt = _Attempt(transport, verb, request, on_record, hold, idle_timeout)
-        reply = attempt.run(verb_command(verb, settings))
+        attempt = _Attempt(transport, verb, request, on_record, hold, idle_timeout, more)
+        reply = attempt.run(verb_command(verb, settings), talks)
         reply.shipped = True
     attempt.judge(reply)
     return reply
@@ -111,7 +119,9 @@ class _Attempt:
         on_record: OnRecord | None,
         hold: Hold | None,
         idle: float,
+        more: bool,
     ) -> None:
+        self.more = more
         self.transport = transport
         self.request = request
         self.on_record = on_record
@@ -122,10 +132,15 @@ class _Attempt:
         self.completed: Completed | None = None
         self.error: wire.Error | None = None
 
-    def run(self, command: str) -> Reply:
+    def run(self, command: str, talks: Talks | None) -> Reply:
         reply = self.reply
         try:
-            self.completed = self.transport.run(command, self.request, self.hold, self.idle, self._take)
+            if talks is None:
+                self.completed = self.transport.run(command, self.request, self.hold, self.idle, self._take)
+            else:
+                self.completed = talks.exchange(
+                    command, self.request, self.hold, self.idle, self._take, self._is_over, more=self.more
+                )
         except ConnectError:
             raise
         except (IdleTimeout, ConnectionLost) as exc:
@@ -136,13 +151,16 @@ class _Attempt:
         reply.truncated = not self.reader.ended
         return reply
 
+    def _is_over(self) -> bool:
+        return self.reader.ended and self.reader.more and self.error is None
+
     def _take(self, chunk: bytes) -> None:
         for kind, value in self.reader.feed(chunk):
             if isinstance(value, wire.Hello):
                 self.reply.hello = value
             elif isinstance(value, wire.Error):
                 self.error = value
-            elif kind not in (wire.BEAT, wire.END) and not (kind == wire.JOB and self.on_record is not None):
+            elif kind not in (wire.BEAT, wire.MORE, wire.END) and not (kind == wire.JOB and self.on_record is not None):
                 self.reply.records.append((kind, value))
             if self.on_record is not None:
                 self.on_record(kind, value)

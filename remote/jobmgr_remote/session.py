@@ -3,6 +3,9 @@
 ``serve`` answers every request with a hello line first and an end line last, whatever happens in between: a
 refusal becomes one error line, a bug becomes one error line and the end of its traceback on stderr.
 
+A request with the option ``more`` keeps the process, if it was answered: another request may follow on the same
+stream, of any verb, within :data:`PATIENCE`. So a caller who has several in a row pays for one start.
+
 A verb is a module ``commands/VERB.py`` (``-`` written ``_``) with ``run(request, reply, host)``. It answers
 through ``reply``, and raises :class:`Refused` for what concerns the whole call.
 """
@@ -33,6 +36,9 @@ STUCK = 600.0
 #: each write wakes two programs of ssh and the caller.
 TOGETHER = 0.01
 FULL = 32768
+#: Seconds for which the next request is waited for. The caller sends none to one that has rested for a third
+#: of that.
+PATIENCE = 15.0
 
 #: The use of an unpacked version is marked (its folder's time is set) at most so often (seconds).
 MARK_AGAIN = 86400.0
@@ -70,6 +76,7 @@ class Reply(object):
         self._beating = False
         self.closed = False
         self.count = 0
+        self.more = False
 
     def job(self, value: object) -> None:
         """The answer about one job (a tuple of wire.py)."""
@@ -115,6 +122,8 @@ class Reply(object):
             with self._lock:
                 self._beating = False
                 self._ring()
+        if self.more:
+            self._write(wire.MORE, 1)
         self._write(wire.END, self.count)
 
     def start_beating(self) -> None:
@@ -180,7 +189,7 @@ class Host(object):
 
     ``run`` is the request's wire.Run, ``home`` and ``run_dir`` are absolute, ``run_state`` one of RUN_*,
     ``stale`` is True if another controller has taken the run over (then nothing may be changed), ``stdin``
-    the request's stream.
+    the request's stream, ``more`` whether another request may follow on it.
     """
 
     def __init__(self, run: wire.Run, stdin: object) -> None:
@@ -193,6 +202,7 @@ class Host(object):
         self.run_dir = ""
         self.run_state = RUN_ABSENT
         self.stale = False
+        self.more = False
         self._instance = ""
         self._conf = None  # type: hostconf.HostConf | None
 
@@ -224,7 +234,8 @@ class Host(object):
         return self.home + "/" + relative
 
     def stdin_ended(self, timeout: float = 0.0) -> bool:
-        """Whether the caller has closed the request's stream; waits at most so long for it to happen.
+        """Whether the caller has closed the request's stream, or (with ``more``) has sent an empty line; waits at
+        most so long for it to happen.
 
         What else arrives there is thrown away.
         """
@@ -236,7 +247,8 @@ class Host(object):
                 ready, _, _ = select.select([self.stdin], [], [], max(0.0, deadline - time.monotonic()))
                 if not ready:
                     return False
-                if not os.read(self.stdin.fileno(), 65536):
+                data = os.read(self.stdin.fileno(), 65536)
+                if not data or (self.more and wire.STOP in data):
                     return True
             except (OSError, ValueError):  # closed, or no real file
                 return True
@@ -266,10 +278,22 @@ def main(verb: str, limits: object = None) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     stdout = os.fdopen(os.dup(1), "wb", 0)
     os.dup2(2, 1)
+    stdin = os.fdopen(0, "rb", 65536, closefd=False)
     try:
-        return serve(verb, os.fdopen(0, "rb", 65536, closefd=False), stdout, limits)
+        code, more = answer(verb, stdin, stdout, limits)
+        while more and next_comes(stdin):
+            code, more = answer(None, stdin, stdout, limits)
+        return code
     finally:
         stdout.close()
+
+
+def next_comes(stdin: object) -> bool:
+    """Whether the caller sends one more request; waits for it."""
+    import select
+
+    ready, _, _ = select.select([stdin], [], [], PATIENCE)
+    return bool(ready) and bool(stdin.peek(1))  # type: ignore[attr-defined]
 
 
 def serve(verb: str, stdin: object, stdout: object, limits: object = None) -> int:
@@ -277,8 +301,17 @@ def serve(verb: str, stdin: object, stdout: object, limits: object = None) -> in
 
     ``limits``: restricted.Limits of the key that the caller has, None for an unrestricted one.
     """
+    return answer(verb, stdin, stdout, limits)[0]
+
+
+def answer(verb: "str | None", stdin: object, stdout: object, limits: object) -> "tuple[int, bool]":
+    """Answer one request of that verb; None: of the one that it names itself. Returns what :func:`serve` returns, and
+    whether one more may follow, as the caller was told. Leaves the process as it was: a verb may set the umask.
+    """
     reply = Reply(stdout)
     code = 0
+    umask = os.umask(0o077)
+    os.umask(umask)
     try:
         _serve(verb, stdin, reply, limits)
     except Refused as refused:
@@ -295,22 +328,29 @@ def serve(verb: str, stdin: object, stdout: object, limits: object = None) -> in
         _print_traceback()
         reply.error(wire.E_BUG, "%s: %s" % (type(error).__name__, str(error)[:500]))
         code = EXIT_BUG
+    os.umask(umask)
+    reply.more = reply.more and not code and not reply.closed
     reply.end()
-    return code
+    return code, reply.more
 
 
-def _serve(verb: str, stdin: object, reply: Reply, limits: object) -> None:
-    if not verb:  # the command line always has one
+def _serve(verb: "str | None", stdin: object, reply: Reply, limits: object) -> None:
+    if verb == "":  # the command line always has one
         raise Refused(wire.E_USAGE, "the verb got lost on the way: does .profile start another shell?")
-    if verb not in wire.VERBS:
+    if verb is not None and verb not in wire.VERBS:
         raise Refused(wire.E_USAGE, "unknown verb %r (known: %s)" % (verb, ", ".join(wire.VERBS)))
     request = wire.read_request(stdin)
+    if verb is None:
+        verb = request.verb
+        if verb not in wire.VERBS:
+            raise Refused(wire.E_USAGE, "unknown verb %r (known: %s)" % (verb, ", ".join(wire.VERBS)))
     if request.protocol not in wire.SERVED:
         raise Refused(wire.E_VERSION, version_text(request.protocol))
     if request.verb != verb:
         raise Refused(wire.E_USAGE, "called as %s, asked for %s" % (verb, request.verb))
     run = check_run(request.run, verb)
     host = Host(run, stdin)
+    host.more = reply.more = bool(request.options.get("more")) and limits is None
     host.root = expand_root(run.root, host.home)
     if limits is not None:
         request = limited(request, host, limits)

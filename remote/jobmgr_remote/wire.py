@@ -14,7 +14,7 @@ say "stop" later)::
 A reply line carries the marker ``@jobmgr `` (what stands before it on the line is a banner, and ignored)
 and one object with one key: ``hello`` first, then ``job``, ``data``, ``note``, ``init``, ``beat``,
 ``error`` in any number, and ``end`` with the count of ``job`` lines last. Without ``end`` the reply is
-truncated; what did arrive still counts.
+truncated; what did arrive still counts. ``more`` before it: one more request may follow on the same stream.
 """
 
 import json
@@ -46,9 +46,11 @@ SCAN = "scan"
 CHECK = "check"
 VERBS = (REMOTE_INIT, REMOTE_TIDY, JOBS_SUBMIT, JOBS_POLL, JOBS_KILL, CAT_LOG, SCAN, CHECK)
 
-HELLO, JOB, DATA, NOTE, INIT, BEAT, ERROR, END = (
-    "hello", "job", "data", "note", "init", "beat", "error", "end",
+HELLO, JOB, DATA, NOTE, INIT, BEAT, ERROR, MORE, END = (
+    "hello", "job", "data", "note", "init", "beat", "error", "more", "end",
 )
+#: The line that ends a wait or a follow and leaves the stream open, where more was asked for (else its end).
+STOP = b"\n"
 
 # --- evidence: what a host reports about one job -------------------------------------------------
 
@@ -169,6 +171,8 @@ def read_request(stream: object) -> Request:
     """
     readline = stream.readline  # type: ignore[attr-defined]
     first = readline(MAX_REQUEST_LINE)
+    while first == STOP:  # of the request before, which had ended by itself
+        first = readline(MAX_REQUEST_LINE)
     if not first.endswith(b"\n"):
         raise WireError("the request has no header line")
     header = _load(first)
@@ -225,7 +229,7 @@ class ReplyReader:
     """Turns the bytes of a reply into ``(kind, value)`` pairs; noise is put aside, not lost.
 
     ``value`` is the decoded named tuple for hello, job, note and error; a dict for data and init; an int
-    for beat and end. Which tuple a job line holds follows from the verb. ``noise`` keeps the last 4 KiB of
+    for beat, more and end. Which tuple a job line holds follows from the verb. ``noise`` keeps the last 4 KiB of
     what was no reply; ``ended`` is true once the end line came with the right count. A reply line that is
     broken, of the wrong shape or too long counts as noise: for its job that is "no answer". Arrays may be
     longer than this version knows; text is always valid Unicode, but for file names.
@@ -237,6 +241,7 @@ class ReplyReader:
         self._skipping = False
         self.noise = b""
         self.ended = False
+        self.more = False
         self.missing_host_side = ""
         self.count = 0
 
@@ -288,9 +293,10 @@ class ReplyReader:
             self.count += 1
         elif kind in _RECORDS:
             content = _record(_RECORDS[kind], content)
-        elif kind in (END, BEAT):
+        elif kind in (END, BEAT, MORE):
             if not _is_int(content):
                 raise ValueError("no count")
+            self.more = self.more or kind == MORE
             self.ended = self.ended or (kind == END and content == self.count)
         elif kind not in (DATA, INIT) or not isinstance(content, dict):
             raise ValueError("unknown kind, or no object")

@@ -79,13 +79,12 @@ def test_suitex_plays_to_its_end_as_the_document_tells(ssh_user: Shell) -> None:
 
 
 def test_what_the_hosts_are_asked_is_what_the_document_lists(user: Shell) -> None:
-    """Service files and (few, small) source files, one submit, one log, one poll, one kill, one retrieval, one tidy."""
+    """Service files and (few, small) source files, one submit, one log, one poll, one kill, one retrieval, one tidy:
+    the submit in the session of the first call, the tidy in that of a poll if it still stands.
+    """
     user("play", user.suite("suitex", shortened()), code=None)
-    calls = [call for call in user.calls() if call != "jobs-poll"]
-    assert calls == [
-        "remote-init", "install", "remote-init", "jobs-submit", "cat-log", "jobs-kill", "rsync",
-        "remote-tidy",
-    ]  # fmt: skip
+    calls = [call for call in user.calls() if call not in ("jobs-poll", "remote-tidy")]
+    assert calls == ["remote-init", "install", "remote-init", "cat-log", "jobs-kill", "rsync"]
 
 
 def test_the_shipped_suite_is_the_documents() -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pwd
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -483,3 +484,87 @@ def test_a_host_that_cannot_read_its_files_says_which(
     assert (code, error_of(records).code) == (1, wire.E_HOST)
     assert "Is a directory" in error_of(records).text
     assert "Traceback" in capsys.readouterr().err
+
+
+# --- several requests in a row ------------------------------------------------------------------------
+
+
+def answered(process: subprocess.Popen[bytes], verb: str) -> wire.ReplyReader:
+    """Read one reply to its end."""
+    reader = wire.ReplyReader(verb)
+    assert process.stdout is not None
+    while not reader.ended:
+        line = process.stdout.readline()
+        assert line, "the host side has gone"
+        reader.feed(line)
+    return reader
+
+
+def test_one_process_answers_several_requests_that_say_so(host: Host) -> None:
+    with host.start(wire.REMOTE_INIT, bufsize=0) as process:
+        assert process.stdin is not None
+        for verb in (wire.REMOTE_INIT, wire.JOBS_SUBMIT, wire.JOBS_POLL):
+            process.stdin.write(host.request(verb, more=True))
+            assert answered(process, verb).more
+        process.stdin.write(wire.STOP + host.request(wire.JOBS_POLL))  # a stop that came too late
+        assert not answered(process, wire.JOBS_POLL).more
+        assert process.wait(20) == 0
+
+
+def test_the_next_request_may_be_none(host: Host) -> None:
+    with host.start(wire.JOBS_POLL, bufsize=0) as process:
+        assert process.stdin is not None
+        process.stdin.write(host.request(wire.JOBS_POLL, more=True))
+        assert answered(process, wire.JOBS_POLL).more
+        process.stdin.close()
+        assert process.wait(20) == 0
+
+
+def test_the_next_request_is_waited_for_and_not_for_ever(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "PATIENCE", 0.05)
+    reading, writing = os.pipe()
+    with open(reading, "rb") as stream:
+        assert session.next_comes(stream) is False
+        os.write(writing, b"x")
+        assert session.next_comes(stream) is True
+        assert stream.read(1) == b"x"
+        os.close(writing)
+        assert session.next_comes(stream) is False
+
+
+def test_an_empty_line_ends_a_wait_and_keeps_the_process(host: Host) -> None:
+    (job,) = [host.job("exec sleep 300")]
+    host.submit(job)
+    host.wait_started(job)
+    with host.start(wire.JOBS_POLL, bufsize=0) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(host.request(wire.JOBS_POLL, [job], more=True, wait=100, stream=True))
+        assert b"hello" in process.stdout.readline()
+        process.stdin.write(wire.STOP)
+        assert answered(process, wire.JOBS_POLL).more
+        process.stdin.write(host.request(wire.JOBS_POLL, [job]))
+        assert answered(process, wire.JOBS_POLL).count == 1
+        assert process.wait(20) == 0
+
+
+def test_a_refusal_and_a_verb_that_is_none_end_the_process(host: Host) -> None:
+    refused = host.request(wire.JOBS_POLL, more=True).replace(b'"jobmgr":1', b'"jobmgr":7')
+    nonsense = host.request("no-verb", more=True)
+    for last in (refused, nonsense):
+        with host.start(wire.JOBS_POLL, bufsize=0) as process:
+            assert process.stdin is not None
+            process.stdin.write(host.request(wire.JOBS_POLL, more=True))
+            assert answered(process, wire.JOBS_POLL).more
+            process.stdin.write(last)
+            assert not answered(process, wire.JOBS_POLL).more
+            assert process.wait(20) == 1
+
+
+def test_a_request_leaves_the_umask_to_the_next_one(host: Host) -> None:
+    """A batch system keeps the umask of whoever submits."""
+    with host.start(wire.REMOTE_INIT, bufsize=0, umask=0o027) as process:
+        assert process.stdin is not None
+        process.stdin.write(host.request(wire.REMOTE_INIT, more=True))
+        assert answered(process, wire.REMOTE_INIT).more
+        assert "Umask:\t0027\n" in Path(f"/proc/{process.pid}/status").read_text()

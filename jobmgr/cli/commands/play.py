@@ -97,7 +97,7 @@ class Listener:
 
 def run(args: argparse.Namespace, context: Context) -> int:
     listener = Listener(context)
-    with context.session_with(listener) as session:
+    with context.session_with(listener, staying=True) as session:
         resolved = session.resolve(args.suite)
         if resolved.note:
             context.note(resolved.note)
