@@ -52,6 +52,8 @@ class Ending(object):
         self._marks = {}  # type: dict[tuple[int, str], tuple[str, bool]]
         self._refused = set()  # type: set[tuple[int, str]]
         self._gone = set()  # type: set[tuple[int, str]]
+        #: Members that the last look has found.
+        self._seen = set()  # type: set[tuple[int, str]]
         self.ended = set()  # type: set[str]
 
     def run(self, grace: float) -> "dict[str, list[str]]":
@@ -64,14 +66,12 @@ class Ending(object):
 
         if not self.targets:
             return {}
-        self._stop_all(signal.SIGSTOP)
-        stopped = self._alive()
+        stopped = self._stop_all(signal.SIGSTOP)
         for process in stopped:  # what is stopped cannot end before its slot knows why
             target = self._target(process)
             if target.slot and self._is_first(process):
                 self.keeper.tell(target.token)
-        self._signal(stopped, signal.SIGTERM)
-        self._signal(stopped, signal.SIGCONT)
+        self._signal(stopped, signal.SIGTERM, signal.SIGCONT)
         self._wait(stopped, grace)
         if self._alive():
             self._kill(signal)
@@ -90,8 +90,10 @@ class Ending(object):
         self.progress()
         table = read_table()
         new = []
+        self._seen = set()
         for process, token in self._belonging(table):
             key = (process.pid, process.start)
+            self._seen.add(key)
             if key not in self.members:
                 new.append(process)
                 self.owner[key] = token
@@ -128,7 +130,8 @@ class Ending(object):
                 proc.variable(data, proc.TOKEN_VARIABLE),
                 bool(proc.variable(data, proc.SERVICE_VARIABLE)),
             )
-            if not mark[1]:  # a slot's child shows the slot's environment until it has become the job
+            # A slot's child shows the slot's environment until it has become the job.
+            if not mark[1] or process.pid in self.slots:
                 self._marks[key] = mark
         return mark
 
@@ -199,14 +202,15 @@ class Ending(object):
 
     # --- ending ------------------------------------------------------------------------------------
 
-    def _stop_all(self, number: int) -> None:
-        """Stop what is there until two looks find nothing new."""
+    def _stop_all(self, number: int) -> "list[proc.Process]":
+        """Stop what is there until two looks find nothing new; what is there then."""
         deadline = time.monotonic() + STORM
         quiet = 0
         while quiet < QUIET_LOOKS and time.monotonic() < deadline:
             new = self._new_ones()
             quiet = 0 if new else quiet + 1
             self._signal(new, number)
+        return [process for key, process in self.members.items() if key in self._seen and key not in self._refused]
 
     def _kill(self, signal: object) -> None:
         self._stop_all(signal.SIGSTOP)
@@ -230,10 +234,10 @@ class Ending(object):
     def _is_wrapper(self, process: proc.Process) -> bool:
         return self._target(process).wrapper and self._is_first(process)
 
-    def _signal(self, processes: "list[proc.Process]", number: int) -> None:
+    def _signal(self, processes: "list[proc.Process]", *numbers: int) -> None:
         """Wrappers last, so that each still sees how its processes end."""
         for process in sorted(processes, key=self._is_wrapper):
-            error = proc.send(process, number)
+            error = proc.send(process, *numbers)
             if error:
                 self._refused.add((process.pid, process.start))
                 self._trouble(process, error)

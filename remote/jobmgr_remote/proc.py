@@ -154,8 +154,8 @@ def is_job_process(pid: int, start: str, token: str) -> bool:
     return found.start == start or (bool(token) and variable(environment(pid), TOKEN_VARIABLE) == token)
 
 
-def send(process: Process, number: int) -> str:
-    """Send a signal to that very process and to no other. Returns "" or why it could not be done; gone is "".
+def send(process: Process, *numbers: int) -> str:
+    """Send signals to that very process and to no other. Returns "" or why it could not be done; gone is "".
 
     Where the kernel offers it, the process is held by a descriptor while its identity is checked, so that its
     number cannot pass on to another in between.
@@ -174,10 +174,11 @@ def send(process: Process, number: int) -> str:
         found = look(process.pid)
         if found is None or found.start != process.start or found.state in DEAD_STATES:
             return ""
-        if opened is not None:
-            signal.pidfd_send_signal(opened, number)
-        else:
-            os.kill(process.pid, number)
+        for number in numbers:
+            if opened is not None:
+                signal.pidfd_send_signal(opened, number)
+            else:
+                os.kill(process.pid, number)
     except ProcessLookupError:
         return ""
     except OSError as error:

@@ -428,9 +428,8 @@ class Keeper(object):
     def tell(self, token: str) -> None:
         """Tell the slot that its job is being killed."""
         slot = self.slot(token)
-        process = proc.look(slot.pid) if slot else None
-        if process is not None and process.start == slot.start:
-            proc.send(process, TELL)
+        if slot is not None:
+            proc.send(proc.Process(slot.pid, 0, 0, 0, slot.start, "", 0), TELL)
 
 
 def slot_command() -> "list[str]":

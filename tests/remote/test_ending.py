@@ -129,6 +129,7 @@ class Immortal(Ending):
         key = (self.seen.pid, self.seen.start)
         new = [] if key in self.members else [self.seen]
         self.members[key] = self.seen
+        self._seen = {key}
         self.owner[key] = "t"
         self.ended.add("t")
         return new
@@ -139,7 +140,7 @@ def immortal(monkeypatch: pytest.MonkeyPatch, answer: str) -> tuple[dict[str, li
     monkeypatch.setattr(ending, "AFTER_KILL", 0.02)
     monkeypatch.setattr(ending, "LAST_LINES", 0.02)
     monkeypatch.setattr(proc, "look", lambda _: Immortal.seen)
-    monkeypatch.setattr(proc, "send", lambda _, number: sent.append(number) or answer)
+    monkeypatch.setattr(proc, "send", lambda _, *numbers: sent.extend(numbers) or answer)
     one = Immortal([Target("t", WRAPPER, "50", SLOT, (), True)], set(), lambda: None, NOBODY)
     return one.run(0.02), sent
 

@@ -98,7 +98,8 @@ def _mark_and_revoke(kill: Kill, host: object) -> None:
     try:
         if not kill.finished:
             fence.write_kill_mark(host.run_dir, kill.token, session.utc_now())
-        kill.revoked = before.claim == wire.C_REVOKED or fence.revoke(host.run_dir, kill.token)
+        if before.claim != wire.C_STARTED:
+            kill.revoked = before.claim == wire.C_REVOKED or fence.revoke(host.run_dir, kill.token)
     except OSError as error:
         kill.troubles.append(session.os_error_text(error))
     kill.unknown = (
