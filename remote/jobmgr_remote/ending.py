@@ -88,7 +88,7 @@ class Ending(object):
     def _new_ones(self) -> "list[proc.Process]":
         """Look at all processes; add what belongs to a target; return what is new."""
         self.progress()
-        table = read_table()
+        table = read_table(self.slots)
         new = []
         self._seen = set()
         for process, token in self._belonging(table):
@@ -130,8 +130,7 @@ class Ending(object):
                 proc.variable(data, proc.TOKEN_VARIABLE),
                 bool(proc.variable(data, proc.SERVICE_VARIABLE)),
             )
-            # A slot's child shows the slot's environment until it has become the job.
-            if not mark[1] or process.pid in self.slots:
+            if not mark[1]:  # a slot's child shows the slot's environment until it has become the job
                 self._marks[key] = mark
         return mark
 
@@ -198,7 +197,9 @@ class Ending(object):
     def _is_made(self, leader: int, table: dict, found: dict, of_wrapper: "int | None") -> bool:
         if leader in found:
             return True
-        return of_wrapper is not None and leader not in table and leader != of_wrapper and leader > 1
+        if of_wrapper is None or leader in table or leader in self.slots:
+            return False
+        return leader != of_wrapper and leader > 1
 
     # --- ending ------------------------------------------------------------------------------------
 
@@ -298,11 +299,11 @@ def _is_left(process: proc.Process, target: Target) -> bool:
     return False
 
 
-def read_table() -> "dict[int, proc.Process]":
-    """All processes that live, by number."""
+def read_table(without: "set[int]") -> "dict[int, proc.Process]":
+    """All processes that live, by number, but for some."""
     table = {}
     for name in os.listdir("/proc"):
-        if name.isdigit():
+        if name.isdigit() and int(name) not in without:
             process = proc.look(int(name))
             if process is not None and process.state not in proc.DEAD_STATES:
                 table[process.pid] = process

@@ -173,34 +173,28 @@ class Spool(object):
             if name is not None and not content.entries[name]:
                 _unlink(self.queue + "/" + name)
 
-    def release(self, tokens: "list[str]") -> None:
-        """Let the slots of these jobs end with the job that they have, as far as no other job waits for them:
-        each of a thousand slots would look through the whole queue for work.
+    def release(self, tokens: "list[str]") -> "Keeper":
+        """Let the slots of these jobs end with the job that they have, as far as no other job waits for them: each
+        of a thousand slots would look through the whole queue for work. Returns who looks after which job now.
         """
         try:
             with self.lock(0.0):
-                content = self.content()
-                slots = {slot.name: slot for slot in self.live_slots()}
+                content, slots = self._content_and_slots()
                 mine = (content.entries[content.by_token[token]] for token in tokens if token in content.by_token)
                 held = [taker for taker in dict.fromkeys(mine) if taker in slots]
                 waiting = sum(1 for taker in content.entries.values() if not taker)
                 for taker in held[waiting:]:
                     fence.create_directly(self.mark(slots[taker].number, slots[taker].pid, "retire"), "")
-        except (Held, OSError):
-            pass  # they find out by themselves
+        except (Held, OSError):  # they find out by themselves
+            return self.keeper()
+        return Keeper(self.taken, content, slots)
 
     def keeper(self) -> "Keeper":
         """Who looks after which job now."""
-        content = self.content()
-        slots = {slot.name: slot for slot in self.live_slots()}
-        return Keeper(
-            self.taken,
-            {
-                token: (name, slots[content.entries[name]])
-                for token, name in content.by_token.items()
-                if content.entries[name] in slots
-            },
-        )
+        return Keeper(self.taken, *self._content_and_slots())
+
+    def _content_and_slots(self) -> "tuple[Content, dict[str, Slot]]":
+        return self.content(), {slot.name: slot for slot in self.live_slots()}
 
     # --- slots -------------------------------------------------------------------------------------
 
@@ -403,9 +397,14 @@ def job_environment() -> "dict[str, str]":
 class Keeper(object):
     """The slots that look after jobs: what ``ending.py`` has to know of them, and to tell them."""
 
-    def __init__(self, taken: str, slots: "dict[str, tuple[str, Slot]]") -> None:
+    def __init__(self, taken: str, content: Content, slots: "dict[str, Slot]") -> None:
+        self.slots = list(slots.values())
         self._taken = taken
-        self._slots = slots
+        self._slots = {
+            token: (name, slots[content.entries[name]])
+            for token, name in content.by_token.items()
+            if content.entries[name] in slots
+        }
 
     def slot(self, token: str) -> "Slot | None":
         """The slot that has the job."""

@@ -47,7 +47,7 @@ def run(request: wire.Request, reply: object, host: object) -> None:
     Where the run directory is not there nobody can say how the jobs ended, but what carries their tokens, or the
     ids that the caller knows, is ended all the same.
     """
-    spool = background.tend(host, dict(request.options, max_active=None))
+    spool = background.spool_of(host)
     looker = evidence.Looker(host, spool)
     items = jobs_poll.checked(request.items, reply)
     kills = [Kill(item, looker.safe_look(item)) for item in items]
@@ -55,11 +55,12 @@ def run(request: wire.Request, reply: object, host: object) -> None:
         for kill in kills:
             _mark_and_revoke(kill, host)
         spool.withdraw([kill.token for kill in kills if kill.revoked])
-        spool.release([kill.token for kill in kills if not kill.troubles])
+        keeper = spool.release([kill.token for kill in kills if not kill.troubles])
     else:
         spool.withdraw([kill.token for kill in kills])
+        keeper = spool.keeper()
     _cancel(kills, host)
-    _end_processes(kills, looker, request.options, reply)
+    _end_processes(kills, looker, keeper, request.options, reply)
     background.tend(host, request.options)
     looker.forget()
     after = looker.look([kill.item for kill in kills], reply.progress)
@@ -147,15 +148,15 @@ def _cancel_group(runner: object, group: "list[Kill]") -> None:
 # --- processes of this machine -----------------------------------------------------------------------
 
 
-def _end_processes(kills: "list[Kill]", looker: evidence.Looker, options: dict, reply: object) -> None:
+def _end_processes(
+    kills: "list[Kill]", looker: evidence.Looker, keeper: Keeper, options: dict, reply: object
+) -> None:
     """All jobs in one go; the tokens of jobs that could be revoked are looked for too, in case they are not
     alone.
     """
     by_token = {}  # type: dict[str, Kill]
     targets = []
-    keeper = looker.spool.keeper()
-    slots = {slot.pid: slot for slot in looker.spool.live_slots()}
-    left = [row for slot in slots.values() for row in looker.spool.orphans(slot)]
+    left = [row for slot in keeper.slots for row in looker.spool.orphans(slot)]
     for kill in kills:
         if evidence.runner_shares_status(kill.runner):
             continue
@@ -167,7 +168,7 @@ def _end_processes(kills: "list[Kill]", looker: evidence.Looker, options: dict, 
             targets.append(target)
     grace = options.get("grace")
     grace = GRACE if grace is None else max(0.0, min(float(grace), MAX_GRACE))
-    ending = Ending(targets, set(slots), reply.progress, keeper)
+    ending = Ending(targets, {slot.pid for slot in keeper.slots}, reply.progress, keeper)
     for token, troubles in ending.run(grace).items():
         by_token[token].troubles.extend(troubles)
         by_token[token].ended = by_token[token].ended or token in ending.ended
