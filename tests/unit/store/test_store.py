@@ -203,6 +203,7 @@ def test_the_intent_to_kill_is_noted_once_and_for_active_jobs_only(store: Store)
     store.mark_kill_intent([a.number], NOW + 2)
     assert store.jobs_where(numbers=[a.number])[0].kill_intended == NOW + 1
     assert [event.kind for event in store.history(a.number)] == ["submit", "kill"]
+    assert store.histories([a.number]) == {a.number: store.history(a.number)}
 
 
 # --- decisions ------------------------------------------------------------
@@ -358,6 +359,8 @@ def test_due_polls_come_host_by_host(store: Store) -> None:
     assert [job.task for job in store.due_polls(NOW + 1)] == ["b"]
     assert [job.task for job in store.due_polls(NOW + 2)] == ["b", "a"]
     assert store.next_due() == NOW + 1
+    assert store.next_due(until=NOW + 1) == NOW + 1
+    assert store.next_due(until=NOW) is None
     store.put_retrievals([Retrieval(a.number, "x", 1, "file", not_before=NOW - 5)])
     assert store.next_due() == NOW - 5
 
