@@ -1,7 +1,8 @@
 """The records that go into the store and come out of it.
 
 Times are seconds since the epoch: by the controller's clock, but for the fields of :class:`Job` that say
-otherwise. None = not known, or never.
+otherwise. None = not known, or never. What is made for every job of a batch is a named tuple: that of a frozen
+dataclass costs four times as much.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ RETRIEVAL_STATES = (PENDING, DONE, TOO_LARGE, IS_A_LINK, VANISHED, FAILED)
 """States of a file's retrieval; all but ``pending`` are ends (``failed``: given up)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(NamedTuple):
     """A task in a cycle. ``state``: its own before its first job and while it waits, else its last job's."""
 
     cycle: str
@@ -49,8 +49,7 @@ class Instance:
         return self.cycle, self.task
 
 
-@dataclass(frozen=True, slots=True)
-class NewSubmit:
+class NewSubmit(NamedTuple):
     """A job to be made. ``spec``: JSON text of the submit item, without ``job`` and ``token``.
 
     ``after``: the submit number that it follows; if another process has taken one since, none is made. None:
@@ -69,8 +68,7 @@ class NewSubmit:
 
 
 class Job(NamedTuple):
-    """One submission of a task. A named tuple, because ten thousand of them are read at once; change with
-    ``_replace``.
+    """One submission of a task; change with ``_replace``.
 
     ``number`` is the store's own key, ``id`` the name that users know. By the host's clock: ``start_time``,
     ``exit_time``, ``grace_since`` and ``look_time`` (0 = none).
@@ -153,8 +151,7 @@ def job_id(cycle: str, task: str, submit: int) -> str:
     return f"{cycle}/{task}/{submit:02d}"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """What a job announced: ``time`` as in job.status (UTC with ``Z``), ``severity`` (``EVENT`` for a named
     event).
     """
@@ -165,8 +162,7 @@ class Message:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """The new record of a job after a decision. ``old`` is the job as it was read when the decision was made.
 
     If the stored state is no longer ``old.state``, or the job was marked to be killed meanwhile, this change
@@ -202,8 +198,7 @@ class InstanceChange:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One line of the history."""
 
     time: float
