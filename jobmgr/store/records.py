@@ -1,7 +1,7 @@
 """The records that go into the store and come out of it.
 
 Times are seconds since the epoch: by the controller's clock, but for the fields of :class:`Job` that say
-otherwise. None = not known, or never. What is made for every job of a batch is a named tuple: that of a frozen
+otherwise. None = not known, or never. What is made for every job of a batch is a named tuple: making a frozen
 dataclass costs four times as much.
 """
 
