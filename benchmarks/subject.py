@@ -13,6 +13,7 @@ from benchmarks.floor import LOG_SIZE, check
 from benchmarks.stage import AT_ONCE, CommandFailed, Stage, Timed, jobmgr_argv
 
 START_LOOKS, START_PAUSE = 100, 0.5
+READY_AT_ONCE = 4
 
 PLATFORM = """\
   {name}:
@@ -113,8 +114,13 @@ class Jobmgr:
     def ready(self) -> None:
         """Have the connections as this kind wants them, before the clock starts."""
         if self.kind.transport == "openssh":
-            for name in self.names:
-                self.stage.run(jobmgr_argv("logout" if self.kind.cold else "login", name))
+            each = [
+                "xargs",
+                "-n1",
+                f"-P{READY_AT_ONCE}",
+                *jobmgr_argv("logout" if self.kind.cold else "login"),
+            ]
+            self.stage.run(each, "\n".join(self.names).encode())
 
     def timed(self, *words: str, codes: Sequence[int] = (0,)) -> Timed:
         return self.stage.run(jobmgr_argv(*words), codes=codes)

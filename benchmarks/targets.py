@@ -22,8 +22,8 @@ BARE = {"S4": "rsync", "S6": "bare ssh"}
 SIZES = {"S1": (1000, 10000), "S2": (1000,), "S3": (1000,), "S4": (1000,), "S6": (50,)}
 """The sizes that the targets are about; at others the ratio is told, and no verdict."""
 STATUS_SIZE, STATUS_SECONDS = 10000, 0.3
-DEAD_HOST = 0.15
-"""Seconds that a dead host may cost the others: what two measurements of the same differ by."""
+SAME, SAME_SECONDS = 1.1, 0.15
+"""What a dead host may cost the others: as much as two measurements of the same differ by."""
 LINEAR = 11.0
 """Ten times as many jobs may cost this many times as much: a tenth is what two measurements differ by."""
 GROWTH_FROM = 100
@@ -88,8 +88,8 @@ def _beside_dead(row: Row, rows: Sequence[Row]) -> Verdict | None:
     alive = find(rows, row.scenario, row.contestant.removesuffix(", one dead"), row.number)
     if alive is None:
         return None
-    limit = alive.seconds + DEAD_HOST
-    text = f"the others have answered after {row.seconds:.2f} s, at most {alive.seconds:.2f} + {DEAD_HOST} s"
+    limit = SAME * alive.seconds + SAME_SECONDS
+    text = f"the others have answered after {row.seconds:.2f} s, at most {limit:.2f} s"
     return Verdict(row.seconds <= limit, text)
 
 

@@ -32,7 +32,7 @@ def _row(scenario: str, contestant: str, number: int, seconds: float, **more: fl
         (_row("S2", "fabric", 1000, 0.59), _row("S2", "floor, cold", 1000, 0.2), True),
         (_row("S2", "openssh, cold", 1000, 0.46), _row("S2", "floor, cold", 1000, 0.2), False),
         (_row("S4", "openssh, cold, asks first", 1000, 1.0), _row("S4", "rsync, cold", 1000, 0.6), True),
-        (_row("S6", "openssh, warm, one dead", 50, 1.2), _row("S6", "openssh, warm", 50, 1.0), False),
+        (_row("S6", "openssh, warm, one dead", 50, 1.3), _row("S6", "openssh, warm", 50, 1.0), False),
         (_row("S5", "status", 10000, 0.31), _row("S5", "status", 1000, 0.2), False),
     ],
 )
