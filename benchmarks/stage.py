@@ -136,9 +136,11 @@ class Stage:
             )
             guard = threading.Timer(TIMEOUT, os.killpg, (child.pid, signal.SIGKILL))
             guard.start()
-            _, status, usage = os.wait4(child.pid, 0)
+            try:
+                _, status, usage = os.wait4(child.pid, 0)
+            finally:
+                guard.cancel()
             seconds = time.monotonic() - began
-            guard.cancel()
             child.returncode = os.waitstatus_to_exitcode(status)
             for stream in (out, err):
                 stream.seek(0)
