@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -46,9 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _command(words)
         sys.stdout.flush()
-        return code
     except BaseException as error:
-        return _boundary(error, words)
+        code = _boundary(error, words)
+    if argv is None:  # the process ends now: its last collections need not look through all that it has loaded
+        gc.freeze()
+    return code
 
 
 def _command(words: Sequence[str]) -> int:
