@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 OnRecord = Callable[[str, Any], None]
 _WITH_RUNNERS = (wire.JOBS_SUBMIT, wire.JOBS_POLL, wire.JOBS_KILL, wire.SCAN, wire.CHECK)
+LEAVE = 2.0
+"""Seconds that the host sides of all hosts get to come to their end when the command does."""
 _FOLLOWED = (wire.JOBS_SUBMIT, wire.JOBS_POLL)
 """After these the next call of a command that stays comes soon; after ``remote-init`` it comes at once."""
 
@@ -135,7 +138,8 @@ class Hosts:
             talks, self._talks = list(self._talks.values()), {}
         for each in talks:
             each.release()
+        until = time.monotonic() + LEAVE
         for each in talks:
-            each.close()
+            each.close(max(0.0, until - time.monotonic()))
         for transport in transports:
             transport.close()

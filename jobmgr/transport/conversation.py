@@ -87,11 +87,11 @@ class Conversation:
         """Let the host side end."""
         self._feed.release()
 
-    def close(self) -> None:
-        """Let the host side end, and wait for it."""
+    def close(self, patience: float = LEAVE) -> None:
+        """Let the host side end, and wait for it so many seconds."""
         self.release()
         if self._thread is not None:
-            self._thread.join(LEAVE)
+            self._thread.join(patience)
 
     def _wait(self) -> Completed | BaseException | None:
         while True:
@@ -175,11 +175,11 @@ class Talks:
         if talk is not None:
             talk.release()
 
-    def close(self) -> None:
-        """End the one that rests: its session is free again."""
+    def close(self, patience: float = LEAVE) -> None:
+        """End the one that rests: its session is free again, as a rule before ``patience`` is over."""
         talk = self._taken()
         if talk is not None:
-            talk.close()
+            talk.close(patience)
 
     def _taken(self) -> Conversation | None:
         with self._lock:

@@ -195,6 +195,7 @@ def test_a_submit_whose_reply_is_lost_runs_once(transport: str, how: str) -> Non
     ) as user:  # fmt: skip
         user("run", "wizard", "--wait", "--", "true")
         user.suite("chain", CHAIN)
+        user("submit", "./chain", "a")  # the host is ready now: the next submit is a call of its own
         (user.folder / how).touch()
         user("submit", "./chain", code=None)
         assert not (user.folder / how).exists()
@@ -206,7 +207,7 @@ def test_play_goes_on_over_a_new_connection_when_the_old_one_breaks(ssh_user: Sh
     suite = 'tasks: {a: {platform: wizard, script: "until [ -e ~/go ]; do sleep 0.1; done"}}\n'
     ssh_user.suite("broken", suite)
     with ssh_user.started("play", "./broken") as process:
-        eventually(lambda: "jobs-poll" in ssh_user.calls())
+        eventually(lambda: ssh_user.states("broken") == {"1/a/01": "running"})  # as the long poll has told
         ssh_user.host.kill_sessions()
         Path(ssh_user.host.home, "go").touch()
         out = process.communicate(timeout=60)[0].decode()

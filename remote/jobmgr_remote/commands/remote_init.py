@@ -18,7 +18,7 @@ import sys
 import time
 from collections import namedtuple
 
-from jobmgr_remote import layout, machine, proc, wire
+from jobmgr_remote import layout, machine, wire
 from jobmgr_remote.session import (
     RUN_OK,
     RUN_UNMOUNTED,
@@ -396,7 +396,7 @@ def install_files(host: Host, files: "list[SuiteFile]") -> bool:
     """Write the suite's files; False if something is in the way of one (a link, a folder), or if this host has
     no rsync to bring home what jobs write. Then the caller tries rsync, and tells what that says.
     """
-    if not proc.find_program("rsync"):
+    if not has_rsync():
         return False
     for one in files:
         folder = make_folder(host.run_dir, one.path)
@@ -405,6 +405,12 @@ def install_files(host: Host, files: "list[SuiteFile]") -> bool:
             return False
         write_file(path, one.data, 0o700 if one.program else 0o600, one.time)
     return True
+
+
+def has_rsync() -> bool:
+    """Whether the login shell finds rsync: on the PATH, which is its own, and nowhere else."""
+    folders = os.environ.get("PATH", "").split(":")
+    return any(os.access(folder + "/rsync", os.X_OK) for folder in folders if folder.startswith("/"))
 
 
 def is_plain(path: str) -> bool:
