@@ -23,8 +23,15 @@ HEARING = 0.5
 LEAVE = 2.0
 """Seconds to wait for the end of a conversation that is closed."""
 
-Over = Callable[[], bool]
-"""Whether the reply is whole and the host waits for the next request. Asked after each chunk."""
+UNHEARD = 5.0
+"""Seconds without a word of the host side after which a first request is given its end of file: login files that
+read the input would wait for that, and be told of by nobody.
+"""
+
+Asked = Callable[[], bool]
+"""A question about the reply, put after each chunk: has the host side begun to answer (``heard``: a banner is no
+answer)? Is the reply whole, and does the host wait for the next request (``over``)?
+"""
 
 
 class Conversation:
@@ -37,7 +44,8 @@ class Conversation:
         self._feed = Feed()
         self._outcome: queue.SimpleQueue[Completed | BaseException | None] = queue.SimpleQueue()
         self._take: OnChunk = _ignore
-        self._over: Over = _never
+        self._is_heard: Asked = _never
+        self._is_over: Asked = _never
         self._lock = threading.Lock()
         self._heard = False
         self._stop = False
@@ -48,16 +56,20 @@ class Conversation:
     def usable(self) -> bool:
         """Whether one more request may be sent."""
         alive = self._thread is not None and self._thread.is_alive()
-        return alive and self._feed.resting and time.monotonic() - self._rests_since < FRESH
+        rests = self._feed.resting and not self._feed.released
+        return alive and rests and time.monotonic() - self._rests_since < FRESH
 
-    def exchange(self, request: bytes, hold: Hold | None, take: OnChunk, over: Over) -> Completed | None:
+    def exchange(
+        self, request: bytes, hold: Hold | None, take: OnChunk, heard: Asked, over: Asked
+    ) -> Completed | None:
         """Send a request, hand its reply to ``take``. None: the host waits for the next one; else how it ended.
 
         Once ``hold`` is released, the host is told to come to an end with this one. Raises as ``Transport.run``
         does; a ConnectError (nothing was sent) only for the first request.
         """
         with self._lock:
-            self._take, self._over, self._heard, self._stop = take, over, False, False
+            self._take, self._is_heard, self._is_over = take, heard, over
+            self._heard = self._stop = False
         first = self._thread is None
         if first:
             self._thread = threading.Thread(target=self._run, args=(request,), name="conversation", daemon=True)
@@ -67,7 +79,7 @@ class Conversation:
         if hold is not None:
             hold.then(self._stop_it)
         try:
-            outcome = self._wait()
+            outcome = self._wait(UNHEARD if first and hold is None else None)
         except BaseException:
             self._feed.release()
             raise
@@ -93,12 +105,14 @@ class Conversation:
         if self._thread is not None:
             self._thread.join(patience)
 
-    def _wait(self) -> Completed | BaseException | None:
+    def _wait(self, unheard: float | None) -> Completed | BaseException | None:
+        began = time.monotonic()
         while True:
             try:
                 return self._outcome.get(timeout=HEARING)
             except queue.Empty:
-                continue
+                if unheard is not None and not self._heard and time.monotonic() - began >= unheard:
+                    self._feed.release()
 
     def _run(self, request: bytes) -> None:
         outcome: Completed | BaseException
@@ -112,13 +126,13 @@ class Conversation:
     def _chunk(self, chunk: bytes) -> None:
         self._take(chunk)
         with self._lock:
-            self._heard = True
-            if self._over():
-                self._take, self._over = _ignore, _never
+            self._heard = self._heard or self._is_heard()
+            if self._is_over():
+                self._take, self._is_over = _ignore, _never
                 self._rests_since = time.monotonic()
                 self._feed.rest()
                 self._outcome.put(None)
-            elif self._stop:
+            elif self._stop and self._heard:
                 self._say_stop()
 
     def _stop_it(self) -> None:
@@ -128,7 +142,7 @@ class Conversation:
                 self._say_stop()
 
     def _say_stop(self) -> None:
-        """Only after the first word of the answer: until then the host reads the request."""
+        """Only after the first line of the answer: until then the host reads the request."""
         self._stop = False
         if not self._feed.resting:
             self._feed.send(wire.STOP)
@@ -149,7 +163,8 @@ class Talks:
         hold: Hold | None,
         idle_timeout: float,
         take: OnChunk,
-        over: Over,
+        heard: Asked,
+        over: Asked,
         *,
         more: bool,
     ) -> Completed | None:
@@ -164,7 +179,7 @@ class Talks:
             if talk is not None:
                 talk.close()
             talk = Conversation(self._transport, command, idle_timeout)
-        done = talk.exchange(request, hold, take, over)
+        done = talk.exchange(request, hold, take, heard, over)
         if done is None:
             self._keep(talk)
         return done

@@ -139,7 +139,14 @@ class _Attempt:
                 self.completed = self.transport.run(command, self.request, self.hold, self.idle, self._take)
             else:
                 self.completed = talks.exchange(
-                    command, self.request, self.hold, self.idle, self._take, self._is_over, more=self.more
+                    command,
+                    self.request,
+                    self.hold,
+                    self.idle,
+                    self._take,
+                    self._is_heard,
+                    self._is_over,
+                    more=self.more,
                 )
         except ConnectError:
             raise
@@ -150,6 +157,9 @@ class _Attempt:
         reply.noise = self.reader.noise.decode("utf-8", "replace")
         reply.truncated = not self.reader.ended
         return reply
+
+    def _is_heard(self) -> bool:
+        return self.reply.hello is not None
 
     def _is_over(self) -> bool:
         return self.reader.ended and self.reader.more and self.error is None

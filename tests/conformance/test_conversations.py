@@ -44,7 +44,10 @@ class Asking:
         def over() -> bool:
             return self.heard.endswith(b".\n")
 
-        done = self.talks.exchange(ECHO, word.encode() + b"\n", hold, idle, take, over, more=more)
+        def heard() -> bool:
+            return bool(self.heard)
+
+        done = self.talks.exchange(ECHO, word.encode() + b"\n", hold, idle, take, heard, over, more=more)
         return self.heard.decode() if done is None else done
 
 
@@ -90,7 +93,7 @@ def test_one_that_has_rested_too_long_is_left_alone(ask: Asking, monkeypatch: py
 
 
 def test_a_released_hold_says_stop_once_the_host_has_spoken(transport: Transport) -> None:
-    command = "read -r a; sleep 0.2; echo begun; read -r b; echo stop:$b.; read -r c; echo $c."
+    command = "echo banner; read -r a; sleep 0.2; echo begun; read -r b; echo stop:$b.; read -r c; echo $c."
     heard = b""
 
     def take(chunk: bytes) -> None:
@@ -100,11 +103,11 @@ def test_a_released_hold_says_stop_once_the_host_has_spoken(transport: Transport
     talk = Conversation(transport, command, 20.0)
     with Hold() as hold:
         hold.release()
-        assert talk.exchange(b"first\n", hold, take, lambda: heard.endswith(b".\n")) is None
-    assert heard == b"begun\nstop:.\n"
+        assert talk.exchange(b"first\n", hold, take, lambda: b"begun" in heard, lambda: heard.endswith(b".\n")) is None
+    assert heard == b"banner\nbegun\nstop:.\n"
     assert talk.usable
     heard = b""
-    assert talk.exchange(b"second\n", None, take, lambda: heard.endswith(b".\n")) is None
+    assert talk.exchange(b"second\n", None, take, lambda: bool(heard), lambda: heard.endswith(b".\n")) is None
     assert heard == b"second.\n"
     talk.close()
     assert not talk.usable
@@ -118,6 +121,16 @@ def test_a_host_side_that_dies_at_rest_is_not_spoken_to(ask: Asking, transport: 
         assert time.monotonic() < until
         time.sleep(0.01)
     assert str(ask("b")).split()[0] != pid
+
+
+def test_whoever_waits_for_the_end_of_the_input_gets_it(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Login files that read it, say: then the host side is not heard."""
+    monkeypatch.setattr(conversation, "UNHEARD", 0.1)
+    talk = Conversation(transport, "echo banner; cat >/dev/null; exit 4", 60.0)
+    done = talk.exchange(b"request\n", None, lambda _: None, lambda: False, lambda: False)
+    assert done is not None
+    assert done.exit_code == 4
+    assert not talk.usable
 
 
 # what cannot be had from a real host at the right moment ---------------------------------------------
@@ -165,11 +178,11 @@ def test_a_later_request_may_have_arrived_whatever_ended_the_run(end: Completed 
         return end
 
     talk = Conversation(Scripted(act), "x", 20.0)
-    assert talk.exchange(b"a", None, lambda _: None, lambda: True) is None
+    assert talk.exchange(b"a", None, lambda _: None, lambda: False, lambda: True) is None
     timer = threading.Timer(0.05, asked.put, (None,))
     timer.start()
     with pytest.raises(ConnectionLost, match=r"may have arrived|cut"):
-        talk.exchange(b"b", None, lambda _: None, lambda: True)
+        talk.exchange(b"b", None, lambda _: None, lambda: False, lambda: True)
 
 
 def test_the_first_request_fails_as_any_call() -> None:
@@ -177,4 +190,4 @@ def test_the_first_request_fails_as_any_call() -> None:
         raise ConnectError("refused")
 
     with pytest.raises(ConnectError, match="refused"):
-        Conversation(Scripted(act), "x", 20.0).exchange(b"a", None, lambda _: None, lambda: True)
+        Conversation(Scripted(act), "x", 20.0).exchange(b"a", None, lambda _: None, lambda: False, lambda: True)
