@@ -246,13 +246,24 @@ class Spool(object):
         Somebody else being at it (the lock is held for longer than ``timeout``) is as good as done: 0.
         """
         _reap()
-        if not self.exists() or not (_names(self.queue) or _names(self.taken) or _names(self.slots)):
+        if not self.exists() or self._is_in_order():
             return 0
         try:
             with self.lock(timeout) as lock:
                 return self._tend(bash, lock)
         except Held:
             return 0
+
+    def _is_in_order(self) -> bool:
+        """Whether nothing waits and each slot is at work: so it is for most calls."""
+        taken = _names(self.taken)
+        if set(_names(self.queue)).difference(taken) or sum(map(str.isdigit, _names(self.slots))) > len(taken):
+            return False
+        return all(self._is_at_work(name) for name in taken)
+
+    def _is_at_work(self, name: str) -> bool:
+        words = self._taker(name).split()
+        return len(words) == 2 and words[0].isdigit() and proc.is_alive(int(words[0]), words[1])
 
     def _tend(self, bash: str, lock: Lock) -> int:
         slots = self.live_slots()
