@@ -55,6 +55,8 @@ TOKEN_LENGTH = 36
 NAMELESS = 10.0
 #: Spools of earlier instances are removed after so many seconds.
 OLD_INSTANCE = 30 * 86400.0
+#: What the Python of a slot may need to start at all; its jobs do not get it.
+NEEDED_VARIABLES = ("LD_LIBRARY_PATH",)
 KEPT_VARIABLES = ("HOME", "PATH", "USER", "LOGNAME", "LANG", "SHELL", "TMPDIR")
 
 #: Seconds between two looks for what is about to be there.
@@ -395,7 +397,8 @@ def default_max_active() -> int:
 
 def slot_environment() -> "dict[str, str]":
     """What a slot starts with: the user's login, and nothing of the call that happened to start it."""
-    return dict(job_environment(), **{proc.SERVICE_VARIABLE: "slot"})
+    needed = {name: os.environ[name] for name in NEEDED_VARIABLES if name in os.environ}
+    return dict(job_environment(), **needed, **{proc.SERVICE_VARIABLE: "slot"})
 
 
 def job_environment() -> "dict[str, str]":

@@ -133,6 +133,7 @@ def test_a_slot_has_a_session_and_a_clean_environment_of_its_own(
 ) -> None:
     monkeypatch.setenv("JOBMGR_TOKEN", "of-the-job-that-called")
     monkeypatch.setenv("SECRET", "x")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/where/python/finds/its/own")
     text = 'env >"${0%/log/job/*}/env"; until [ -e "${0%/log/job/*}/go" ]; do sleep 0.02; done\n'
     bench.queue(1, text)
     bench.tend()
@@ -142,6 +143,10 @@ def test_a_slot_has_a_session_and_a_clean_environment_of_its_own(
     assert found.pid == found.sid
     assert os.readlink(f"/proc/{slot.pid}/cwd") == "/"
     assert {os.readlink(f"/proc/{slot.pid}/fd/{n}") for n in range(3)} == {"/dev/null"}
+    environ = proc.environment(slot.pid)
+    assert proc.variable(environ, "LD_LIBRARY_PATH") == "/where/python/finds/its/own"
+    assert proc.variable(environ, "JOBMGR_SERVICE") == "slot"
+    assert b"SECRET" not in (environ or b"")
     (bench.run_dir / "go").touch()
     bench.until_empty()
     names = {row.partition("=")[0] for row in (bench.run_dir / "env").read_text().splitlines()}
