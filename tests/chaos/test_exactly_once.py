@@ -55,7 +55,7 @@ def test_a_submit_to_a_batch_system_that_is_cut_anywhere_runs_once(
 def test_a_runner_that_is_called_is_a_step_of_the_harness(at_host: AtHost) -> None:
     with world(BatchHost(at_host, "at"), "at") as made, made.session() as session:
         wanted, struck = {"run", "rename", "fsync", "write"}, set()
-        for at in reversed(range(1, 70)):  # a first submit takes some 60
+        for at in reversed(range(1, 90)):  # a first submit takes some 80
             made.arm(steps("kill", at, "after"))
             run = submitted(made, session, made.suite(1), made.new_name())
             struck.update(made.fired)

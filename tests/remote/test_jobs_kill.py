@@ -247,6 +247,8 @@ def test_what_an_earlier_job_of_the_slot_left_behind_is_not_taken_for_the_next_j
     (one,) = new_host.kill(following, grace=1)
     assert one.result == wire.K_KILLED
     assert marked(number) == left
+    for pid in left:  # nothing in its environment tells the end of this test that it is one of ours
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_a_slot_that_dies_does_not_save_its_job(new_host: Host) -> None:
