@@ -608,6 +608,12 @@ def utc(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
+def utc_milliseconds() -> str:
+    """The time of now, as a wrapper writes it: ``2026-11-20T12:00:00.123Z``."""
+    now = time.time()
+    return "%s.%03dZ" % (utc(now)[:-1], int(now % 1 * 1000))
+
+
 def utc_now() -> str:
     return utc(time.time())
 

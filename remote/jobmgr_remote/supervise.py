@@ -20,6 +20,8 @@ from jobmgr_remote.ending import Ending, Target
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGXCPU, signal.SIGPWR)
 #: All that a slot waits for; they are blocked in it.
 WAITED = ENDING + (signal.SIGCHLD, spool.TELL)
+#: What wakes a slot while its job runs: word of a kill is heard when the job has ended, which it is about to.
+WAKING = ENDING + (signal.SIGCHLD,)
 #: Signals that a job gets with their default action, whatever this process does with them.
 WITH_DEFAULT = [number for number in range(1, 32) if number not in (signal.SIGKILL, signal.SIGSTOP)]
 #: Seconds between two attempts to write the last lines.
@@ -54,7 +56,7 @@ class Supervision(object):
         """Start the job and see it to its end. False if the end could not be recorded anywhere."""
         if not os.path.isfile(self.folder + "/" + layout.JOB_FILE):
             return True
-        self._began, start_time = time.monotonic(), session.utc_now()
+        self._began, start_time = time.monotonic(), session.utc_milliseconds()
         try:
             self._pid = self._start(start_time)
         except OSError:  # it has claimed nothing: whoever asks is told that it has not started
@@ -86,7 +88,7 @@ class Supervision(object):
     def _wait(self) -> int:
         """Until the job's shell has ended; its wait status."""
         while True:
-            self._take(signal.sigwaitinfo(WAITED).si_signo)
+            self._take(signal.sigwaitinfo(WAKING).si_signo)
             result = self._reap()
             if result is not None:
                 self._look_at_signals()
@@ -115,14 +117,12 @@ class Supervision(object):
             if got is None:
                 return
             if got.si_signo == spool.TELL:
-                self._take(spool.TELL)
+                self._killed = self._killed or fence.has_kill_mark(self.entry.run_dir, self.entry.token)
             elif got.si_signo in ENDING:
                 self.told = self.told or name_of(got.si_signo)
 
     def _take(self, number: int) -> None:
-        if number == spool.TELL:
-            self._killed = self._killed or fence.has_kill_mark(self.entry.run_dir, self.entry.token)
-        elif number in ENDING:
+        if number in ENDING:
             self.told = self.told or name_of(number)
             self._cause = self._cause or status.SIGNAL + "/" + self.told
             self._end_all()
@@ -182,7 +182,7 @@ class Supervision(object):
     def _close(self, opening: str, record: str) -> bool:
         """Write the lines that close the attempt. A full disk is waited for, then the lines go to the rescue folder."""
         elapsed = time.monotonic() - self._began
-        closing = status.closing(elapsed, self._cpu, session.utc_now(), record)
+        closing = status.closing(elapsed, self._cpu, session.utc_milliseconds(), record)
         if self._append(self._written, opening + closing):
             return True
         text = "jobmgr: cannot write %s, trying again for %d s\n" % (self._status_file(), jobfile.RETRY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -116,6 +117,8 @@ def test_the_record_is_the_one_that_a_wrapper_writes(slots: list[Slot], tmp_path
     assert list(facts) == list(theirs.status.facts)
     assert facts["HOSTNAME"] == "nowhere"  # of the host that submitted: a slot is never elsewhere
     assert facts["NATIVE_ID"] == facts["PID"]
+    for name in ("START_TIME", "EXIT_TIME"):
+        assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", facts[name])
     assert facts["START_TIME"] <= facts["EXIT_TIME"]
     claim = fence.read_claim(str(ours.run_dir), ours.token)
     assert (claim.state, claim.pid, claim.start) == (wire.C_STARTED, int(facts["PID"]), facts["START_IDENTITY"])
