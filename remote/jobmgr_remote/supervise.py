@@ -218,7 +218,7 @@ class Supervision(object):
         begun = written.rfind(status.line(status.ATTEMPT, "1"))
         opened = written[begun : written.rfind("\n") + 1] if begun >= 0 else ""
         text = status.head(self.entry.token, "background") + opened + opening + closing
-        folder = os.environ["HOME"] + "/" + layout.HOST_RESCUE
+        folder = os.path.expanduser("~") + "/" + layout.HOST_RESCUE
         try:
             fence.make_folders(folder)
             session.write_beside(folder + "/" + self.entry.token, text)
