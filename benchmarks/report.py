@@ -129,6 +129,8 @@ def draw(path: Path) -> Path | None:
     try:
         if not python.exists():
             subprocess.run([sys.executable, "-m", "venv", str(PLOT_ENVIRONMENT)], check=True)
+        # An earlier attempt may have come no further than that.
+        if subprocess.run([str(python), "-c", "import matplotlib"], stderr=subprocess.DEVNULL).returncode:
             subprocess.run([str(python), "-m", "pip", "install", "-q", "matplotlib"], check=True, timeout=600)
         subprocess.run([str(python), str(Path(__file__).with_name("plot.py")), str(path)], check=True)
     except (OSError, subprocess.SubprocessError) as error:
