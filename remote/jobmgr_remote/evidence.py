@@ -10,7 +10,7 @@ job's files hold can disturb another job: each is looked at by itself, and what 
 import os
 import time
 
-from jobmgr_remote import fence, layout, proc, runners, status, wire
+from jobmgr_remote import fence, layout, proc, runners, spool, status, wire
 
 HEAD = 65536
 TAIL = 4 * 1024 * 1024
@@ -158,8 +158,7 @@ class Looker(object):
         return state
 
     def _is_held(self, token: str) -> bool:
-        words = self.content.entries.get(self.content.by_token.get(token, ""), "").split()
-        return len(words) == 2 and words[0].isdigit() and proc.is_alive(int(words[0]), words[1])
+        return spool.is_live(self.content.entries.get(self.content.by_token.get(token, ""), ""))
 
     def _not_started(self, item: dict, claim: fence.Claim) -> str:
         token = item.get("token", "")

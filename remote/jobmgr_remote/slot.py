@@ -15,7 +15,7 @@ import signal
 
 from jobmgr_remote import fence, proc
 from jobmgr_remote.session import write_beside
-from jobmgr_remote.spool import Left, Queued, Spool
+from jobmgr_remote.spool import Left, Queued, Spool, unlink
 from jobmgr_remote.supervise import WAITED, Supervision
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -104,7 +104,7 @@ class Slot(object):
     def register(self) -> None:
         """Say who the slot of this number is."""
         for kind in ("last", "retire", "orphans"):
-            _unlink(self._mark(kind))
+            unlink(self._mark(kind))
         write_beside("%s/%d" % (self.spool.slots, self.number), "%d %s\n" % (self.me.pid, self.me.start))
 
     def work(self, entry: str = "") -> None:
@@ -153,8 +153,8 @@ class Slot(object):
             self._ending = True
             return True
         # The queue's side goes first: an entry that is taken but not queued is run by nobody.
-        _unlink(queued)
-        _unlink(taken)
+        unlink(queued)
+        unlink(taken)
         return entry is not None
 
     def _run(self, entry: Queued) -> bool:
@@ -188,10 +188,3 @@ class Slot(object):
                 return [int(word) for word in file.read().split()]
         except OSError:
             return []
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass

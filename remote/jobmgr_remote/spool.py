@@ -149,7 +149,7 @@ class Spool(object):
                 os.close(fd)
             os.rename(hidden, self.queue + "/" + name)
         except OSError:
-            _unlink(hidden)
+            unlink(hidden)
             raise
 
     def read_entry(self, name: str) -> "Queued | None":
@@ -173,7 +173,7 @@ class Spool(object):
         for token in tokens:
             name = content.by_token.get(token)
             if name is not None and not content.entries[name]:
-                _unlink(self.queue + "/" + name)
+                unlink(self.queue + "/" + name)
 
     def release(self, tokens: "list[str]") -> "Keeper":
         """Let the slots of these jobs end with the job that they have, as far as no other job waits for them: each
@@ -261,11 +261,7 @@ class Spool(object):
         taken = _names(self.taken)
         if set(_names(self.queue)).difference(taken) or sum(map(str.isdigit, _names(self.slots))) > len(taken):
             return False
-        return all(self._is_at_work(name) for name in taken)
-
-    def _is_at_work(self, name: str) -> bool:
-        words = self._taker(name).split()
-        return len(words) == 2 and words[0].isdigit() and proc.is_alive(int(words[0]), words[1])
+        return all(is_live(self._taker(name)) for name in taken)
 
     def _tend(self, bash: str, lock: Lock) -> int:
         slots = self.live_slots()
@@ -310,8 +306,8 @@ class Spool(object):
             and proc.is_job_process(claim.pid, claim.start, entry.token)
         ):
             return 1
-        _unlink(self.queue + "/" + name)
-        _unlink(self.taken + "/" + name)
+        unlink(self.queue + "/" + name)
+        unlink(self.taken + "/" + name)
         return 0
 
     def _put_back(self, name: str) -> None:
@@ -321,7 +317,7 @@ class Spool(object):
             os.rename(self.queue + "/" + name, self.queue + "/" + behind)
         except FileNotFoundError:
             pass
-        _unlink(self.taken + "/" + name)
+        unlink(self.taken + "/" + name)
 
     def _tidy_slot_files(self, slots: "list[Slot]") -> None:
         numbers = {str(slot.number) for slot in slots}
@@ -330,7 +326,7 @@ class Spool(object):
             parts = name.split(".")
             keep = parts[0] in numbers if len(parts) == 1 else parts[1] in pids or _exists(parts[1])
             if not keep:
-                _unlink(self.slots + "/" + name)
+                unlink(self.slots + "/" + name)
 
     def _poke(self, slot: Slot) -> bool:
         """Tell a live slot to look once more before it ends; False if it has closed its door already."""
@@ -347,7 +343,7 @@ class Spool(object):
             return fence.create_directly(path, "more\n") or not self._has_closed(slot.number, slot.pid)
         finally:
             os.close(fd)
-            _unlink(temporary)
+            unlink(temporary)
 
     def _mark_surplus(self, awake: "list[Slot]", busy: int, allowed: int) -> None:
         keep = max(0, allowed - busy)
@@ -356,7 +352,7 @@ class Spool(object):
             if position >= keep:
                 fence.create_directly(path, "")
             elif os.path.exists(path):
-                _unlink(path)
+                unlink(path)
 
     def _start_slots(self, rows: "list[str]", bash: str, lock: Lock) -> None:
         """Start a program that becomes these slots: ``NUMBER ENTRY``, each begins with its entry if nobody is faster.
@@ -408,6 +404,12 @@ def job_environment() -> "dict[str, str]":
     return kept
 
 
+def is_live(taker: str) -> bool:
+    """Whether the slot ``PID START`` that has taken an entry lives."""
+    words = taker.split()
+    return len(words) == 2 and words[0].isdigit() and proc.is_alive(int(words[0]), words[1])
+
+
 class Keeper(object):
     """The slots that look after jobs: what ``ending.py`` has to know of them, and to tell them."""
 
@@ -457,7 +459,7 @@ def _become(argv: "list[str]", stdin: int, lock: int) -> None:
     os.setsid()
     os.chdir("/")
     os.umask(0o077)
-    _default_signals()
+    default_signals()
     null = os.open(os.devnull, os.O_RDWR)
     for number, fd in enumerate((stdin, null, null)):
         os.dup2(fd, number)
@@ -470,12 +472,19 @@ def _become(argv: "list[str]", stdin: int, lock: int) -> None:
     os.execve(argv[0], argv, slot_environment())
 
 
-def _default_signals() -> None:
+def catchable() -> "list[int]":
+    """The ordinary signals that a process may handle."""
     import signal
 
-    for number in range(1, 32):
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
-            signal.signal(number, signal.SIG_DFL)
+    return [number for number in range(1, 32) if number not in (signal.SIGKILL, signal.SIGSTOP)]
+
+
+def default_signals() -> None:
+    """Give every signal its default action, and block none."""
+    import signal
+
+    for number in catchable():
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
@@ -508,7 +517,8 @@ def _exists(pid: str) -> bool:
     return found is not None and found.state not in proc.DEAD_STATES
 
 
-def _unlink(path: str) -> None:
+def unlink(path: str) -> None:
+    """Remove a file that may be gone already."""
     try:
         os.unlink(path)
     except FileNotFoundError:

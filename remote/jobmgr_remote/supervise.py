@@ -2,7 +2,7 @@
 
 The job is ``bash JOBFILE`` in a process group of its own, with its token in the environment from the first
 moment; that shell claims the token, opens the attempt in job.status and runs the user's scripts
-(``job/wrapper.sh``). The slot waits for it and closes the attempt. A job whose entry asks for no supervision (it
+(``job/start.sh``). The slot waits for it and closes the attempt. A job whose entry asks for no supervision (it
 has a time limit, an err or exit script) runs under the whole wrapper, which records its end itself.
 
 Signals to the slot: TERM and its like end the job as they would end a wrapper, and then the slot. ``spool.TELL``
@@ -23,7 +23,7 @@ WAITED = ENDING + (signal.SIGCHLD, spool.TELL)
 #: What wakes a slot while its job runs: word of a kill is heard when the job has ended, which it is about to.
 WAKING = ENDING + (signal.SIGCHLD,)
 #: Signals that a job gets with their default action, whatever this process does with them.
-WITH_DEFAULT = [number for number in range(1, 32) if number not in (signal.SIGKILL, signal.SIGSTOP)]
+WITH_DEFAULT = spool.catchable()
 #: Seconds between two attempts to write the last lines.
 PAUSE = 5.0
 #: Bytes of job.status in which a job's first and last lines are looked for.
@@ -274,9 +274,7 @@ def spawn(program: str, argv: "list[str]", environ: "dict[str, str]", out: str, 
             os.setpgid(0, 0)
             for number, fd in zip((1, 2), files):
                 os.dup2(fd, number)
-            for number in WITH_DEFAULT:
-                signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            spool.default_signals()
             os.execve(program, argv, environ)
         finally:
             os._exit(127)

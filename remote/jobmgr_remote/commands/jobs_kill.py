@@ -197,9 +197,7 @@ def _target(kill: Kill, looker: evidence.Looker, keeper: Keeper, left: list) -> 
         return None
     slot = keeper.slot(kill.token)
     slot_pid = slot.pid if slot is not None and not elsewhere else 0
-    if elsewhere or not proc.is_job_process(pid, start, kill.token):
-        return Target(kill.token, 0, start, slot_pid, left, False)
-    first = proc.look(pid)
+    first = proc.look(pid) if not elsewhere and proc.is_job_process(pid, start, kill.token) else None
     if first is None:
         return Target(kill.token, 0, start, slot_pid, left, False)
     supervised = bool(proc.variable(proc.environment(pid), proc.SLOT_VARIABLE))
