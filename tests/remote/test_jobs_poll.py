@@ -293,6 +293,22 @@ def test_a_poll_restarts_slots_that_were_killed(host: Host) -> None:
     assert host.poll(items[0])[0].process == wire.P_GONE
 
 
+def test_a_job_that_has_ended_and_whose_slot_has_yet_to_say_so_is_alive(new_host: Host) -> None:
+    item = new_host.job("until [ -e $JOBMGR_SUITE_DIR/go ]; do sleep 0.02; done")
+    new_host.submit(item)
+    new_host.wait_started(item)
+    (slot,) = new_host.slots()
+    os.kill(slot, signal.SIGSTOP)
+    (new_host.run_dir / "go").touch()
+    shell = int(new_host.facts(item)[status.PID])
+    await_that(lambda: proc.look(shell).state in proc.DEAD_STATES)  # type: ignore[union-attr]
+    (one,) = new_host.poll(item)
+    assert (one.process, status.EXIT in one.file.facts) == (wire.P_ALIVE, False)
+    os.kill(slot, signal.SIGCONT)
+    new_host.wait_exit(item)
+    assert new_host.exit_of(item) == "SUCCEEDED"
+
+
 def kill_slots(host: Host) -> None:
     for pid in host.slots():
         os.kill(pid, signal.SIGKILL)
