@@ -305,9 +305,11 @@ def test_requeued_job_runs_again(run: LabRun, system: System) -> None:
         pytest.skip(f"{system.runner} never starts a job a second time")
     folder = f"{home(run)}/{run.run.suite}"
     item = submitted(
-        run, f"echo again; test -e {folder}/second || sleep 600", directives=system.rerunnable or []
+        run,
+        f"echo again; test -e {folder}/second || {{ touch {folder}/first; sleep 600; }}",
+        directives=system.rerunnable or [],
     )
-    run.await_start(item)
+    wait_until((run.run_dir / "first").exists, "the first attempt has looked")
     (run.run_dir / "second").touch()
     system.requeue(run, item["native_id"])
     wait_until(lambda: run.exit_of(item) == "SUCCEEDED", "it has run again", 120)

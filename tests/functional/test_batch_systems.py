@@ -30,6 +30,9 @@ AT = pytest.mark.xdist_group("at")
 
 _NUMBERS = itertools.count(20_000)
 
+#: A script that waits for its end unless ``go`` is there, and says in ``first`` that it has looked.
+FIRST_TIME_SLEEPS = "test -e $JOBMGR_SUITE_DIR/go || { touch $JOBMGR_SUITE_DIR/first; sleep 600; }"
+
 
 def unique_sleep() -> str:
     """The argument of a sleep that no other test has."""
@@ -411,8 +414,9 @@ def test_a_requeued_job_is_submitted_again_and_then_runs_again(
     slurm_user: LabShell, slurm_cluster: SlurmCluster
 ) -> None:
     user = slurm_user
-    user("run", "hpc", "--name", "q", "--", "sh", "-c", "echo again; test -e $JOBMGR_SUITE_DIR/go || sleep 600")
+    user("run", "hpc", "--name", "q", "--", "sh", "-c", f"echo again; {FIRST_TIME_SLEEPS}")
     native = user.await_row("adhoc", "q", state="running")["native_id"]
+    eventually(lambda: (user.run_dir("adhoc") / "first").exists())
     (user.run_dir("adhoc") / "go").touch()
     slurm_cluster.head.run(["scontrol", "requeuehold", native])
     user.await_row("adhoc", "q", state="submitted")
@@ -429,9 +433,9 @@ def test_a_requeued_job_is_submitted_again_and_then_runs_again(
 def test_a_failed_node_gives_its_job_back(slurm_user: LabShell, slurm_cluster: SlurmCluster) -> None:
     """The node goes down: the queue starts the job on another one, and it is the same job."""
     user = slurm_user
-    user("run", "hpc", "--name", "n", "--directive=--nodelist=node1", "--", "sh", "-c",
-         "test -e $JOBMGR_SUITE_DIR/go || sleep 600")  # fmt: skip
+    user("run", "hpc", "--name", "n", "--directive=--nodelist=node1", "--", "sh", "-c", FIRST_TIME_SLEEPS)
     native = user.await_row("adhoc", "n", state="running")["native_id"]
+    eventually(lambda: (user.run_dir("adhoc") / "first").exists())
     (user.run_dir("adhoc") / "go").touch()
     node = slurm_cluster.nodes[1]
     with slurm_cluster.node_down(node):
