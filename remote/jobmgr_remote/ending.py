@@ -55,6 +55,9 @@ class Ending(object):
         #: Members that the last look has found.
         self._seen = set()  # type: set[tuple[int, str]]
         self.ended = set()  # type: set[str]
+        #: All processes of a look after which every member was stopped: what is not in it is all that can be new.
+        self._settled = {}  # type: dict[int, proc.Process]
+        self._table = {}  # type: dict[int, proc.Process]
 
     def run(self, grace: float) -> "dict[str, list[str]]":
         """Carry it out.
@@ -88,7 +91,7 @@ class Ending(object):
     def _new_ones(self) -> "list[proc.Process]":
         """Look at all processes; add what belongs to a target; return what is new."""
         self.progress()
-        table = read_table(self.slots)
+        self._table = table = read_table(self.slots, self._settled)
         new = []
         self._seen = set()
         for process, token in self._belonging(table):
@@ -210,8 +213,14 @@ class Ending(object):
         while quiet < QUIET_LOOKS and time.monotonic() < deadline:
             new = self._new_ones()
             quiet = 0 if new else quiet + 1
+            self._settled = self._table if quiet and self._all_stopped() else {}
             self._signal(new, number)
+        self._settled = {}
         return [process for key, process in self.members.items() if key in self._seen and key not in self._refused]
+
+    def _all_stopped(self) -> bool:
+        """Whether no member can have forked since the last look."""
+        return all(self.members[key].state == proc.STOPPED for key in self._seen)
 
     def _kill(self, signal: object) -> None:
         self._stop_all(signal.SIGSTOP)
@@ -299,12 +308,12 @@ def _is_left(process: proc.Process, target: Target) -> bool:
     return False
 
 
-def read_table(without: "set[int]") -> "dict[int, proc.Process]":
-    """All processes that live, by number, but for some."""
+def read_table(without: "set[int]", known: "dict[int, proc.Process]") -> "dict[int, proc.Process]":
+    """All processes that live, by number, but for some; of those that are known nothing new is read."""
     table = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) not in without:
-            process = proc.look(int(name))
+            process = known.get(int(name)) or proc.look(int(name))
             if process is not None and process.state not in proc.DEAD_STATES:
                 table[process.pid] = process
     return table

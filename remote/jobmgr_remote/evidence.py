@@ -158,7 +158,7 @@ class Looker(object):
         return state
 
     def _is_held(self, token: str) -> bool:
-        return spool.is_live(self.content.entries.get(self.content.by_token.get(token, ""), ""))
+        return spool.live(self.content.entries.get(self.content.by_token.get(token, ""), "")) is not None
 
     def _not_started(self, item: dict, claim: fence.Claim) -> str:
         token = item.get("token", "")

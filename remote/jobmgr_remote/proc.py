@@ -12,6 +12,7 @@ from collections import namedtuple
 Process = namedtuple("Process", "pid ppid pgid sid start state uid")
 
 DEAD_STATES = "ZXx"
+STOPPED = "T"
 UNKNOWN = "-"
 TOKEN_VARIABLE = "JOBMGR_TOKEN"
 #: Set by jobmgr for what it starts and what must outlive the job that it was called from (an SSH master, a
@@ -99,10 +100,30 @@ def own() -> Process:
     return found or Process(os.getpid(), os.getppid(), os.getpgid(0), os.getsid(0), UNKNOWN, "R", os.getuid())
 
 
-def is_alive(pid: int, start: str) -> bool:
-    """Whether that very process lives. A zombie does not."""
+def look_alive(pid: int, start: str) -> "Process | None":
+    """That very process as it is now, if it lives. A zombie does not."""
     found = look(pid) if pid > 0 else None
-    return found is not None and found.start == start and found.state not in DEAD_STATES
+    return found if found is not None and found.start == start and found.state not in DEAD_STATES else None
+
+
+def is_alive(pid: int, start: str) -> bool:
+    """Whether that very process lives."""
+    return look_alive(pid, start) is not None
+
+
+def usage(pid: int, start: str) -> "float | None":
+    """Seconds of processor that a process has used that has ended and is not waited for yet, with all that it has
+    waited for; None if it is not such a one.
+    """
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            raw = file.read()
+    except OSError:
+        return None
+    fields = raw[raw.rfind(b")") + 2 :].split()
+    if len(fields) < 20 or fields[0] != b"Z" or fields[19].decode("ascii") != start:
+        return None
+    return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 def can_see() -> bool:
@@ -142,16 +163,21 @@ def variable(data: "bytes | None", name: str) -> str:
     return data[at + len(mark) : end if end >= 0 else None].decode("utf-8", "replace")
 
 
-def is_job_process(pid: int, start: str, token: str) -> bool:
-    """Whether a live process is the one that a job recorded: by its start time, or by the token it was
-    started with.
+def job_process(pid: int, start: str, token: str) -> "Process | None":
+    """The process that a job recorded, if it lives: known by its start time, or by the token it was started with.
 
     The token decides where a time namespace shifts the start times that this process sees.
     """
     found = look(pid) if pid > 0 else None
     if found is None or found.state in DEAD_STATES:
-        return False
-    return found.start == start or (bool(token) and variable(environment(pid), TOKEN_VARIABLE) == token)
+        return None
+    ours = found.start == start or (bool(token) and variable(environment(pid), TOKEN_VARIABLE) == token)
+    return found if ours else None
+
+
+def is_job_process(pid: int, start: str, token: str) -> bool:
+    """Whether that process lives."""
+    return job_process(pid, start, token) is not None
 
 
 def send(process: Process, *numbers: int) -> str:

@@ -61,6 +61,7 @@ def load_prctl() -> object:
 def _settle_memory() -> None:
     """What is loaded now stays shared by all slots: no collector looks through it again."""
     import gc
+    import resource  # os.wait4 would import it, in each slot  # noqa: F401
 
     gc.disable()
     if hasattr(gc, "freeze"):

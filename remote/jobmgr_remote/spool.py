@@ -11,6 +11,7 @@ reboot ever runs::
     slots/NUMBER.PID.orphans  what its earlier jobs have left to that slot: PID START PGID SID TOKEN
     max_active                how many jobs may run at once
     lock                      held while slots are counted and started
+    kill                      lock, held while slots are stopped (takeover.py)
 
 ENTRY is ``TIME-INDEX-TOKEN``, so names sort by the order of submission. A slot is ``slot.py``; it has its entry
 until all is recorded about that job. No wake-up is lost: a slot that finds the queue empty creates its ``.last``
@@ -32,8 +33,8 @@ from jobmgr_remote.session import read_small, write_all, write_beside
 Queued = namedtuple("Queued", "run_dir job token login supervision")
 
 
-class Slot(namedtuple("Slot", "number pid start ending")):
-    """A registered slot. ``ending``: it has closed its door."""
+class Slot(namedtuple("Slot", "number pid start ending stopped")):
+    """A registered slot. ``ending``: it has closed its door. ``stopped``: it was, when it was looked at."""
 
     __slots__ = ()
 
@@ -41,6 +42,10 @@ class Slot(namedtuple("Slot", "number pid start ending")):
     def name(self) -> str:
         """What stands in an entry that it has taken."""
         return "%d %s" % (self.pid, self.start)
+
+    def send(self, *numbers: int) -> None:
+        """Send signals to it, if it lives."""
+        proc.send(proc.Process(self.pid, 0, 0, 0, self.start, "", 0), *numbers)
 
 
 #: A process that an earlier job has left to a slot; ``token`` is that job's.
@@ -189,16 +194,32 @@ class Spool(object):
                     fence.create_directly(self.mark(slots[taker].number, slots[taker].pid, "retire"), "")
         except (Held, OSError):  # they find out by themselves
             return self.keeper()
-        return Keeper(self.taken, content, slots)
+        return Keeper(self, content, slots, held[waiting:])
 
     def keeper(self) -> "Keeper":
         """Who looks after which job now."""
-        return Keeper(self.taken, *self._content_and_slots())
+        return Keeper(self, *self._content_and_slots())
 
     def _content_and_slots(self) -> "tuple[Content, dict[str, Slot]]":
         return self.content(), {slot.name: slot for slot in self.live_slots()}
 
+    def leave(self, name: str, slot: Slot) -> bool:
+        """All is recorded about the job of this entry: it leaves the spool, and its slot, which is to retire, closes its
+        door. False if there is more to do for that slot, or this could not be done.
+        """
+        try:
+            # The queue's side goes first: an entry that is taken but not queued is run by nobody.
+            unlink(self.queue + "/" + name)
+            unlink(self.taken + "/" + name)
+            return fence.create_directly(self.mark(slot.number, slot.pid, "last"), "")
+        except OSError:
+            return False
+
     # --- slots -------------------------------------------------------------------------------------
+
+    def kill_lock(self) -> Lock:
+        """Held by who has stopped slots."""
+        return Lock(self.folder + "/kill", 0.0)
 
     def live_slots(self) -> "list[Slot]":
         """The slots that live, in the order of their numbers."""
@@ -206,11 +227,15 @@ class Spool(object):
         for name in _names(self.slots):
             if name.isdigit():
                 words = read_small(self.slots + "/" + name, 200).split()
-                if len(words) >= 2 and words[0].isdigit() and proc.is_alive(int(words[0]), words[1]):
-                    found.append(
-                        Slot(int(name), int(words[0]), words[1], self._has_closed(int(name), int(words[0])))
-                    )
+                process = live(" ".join(words[:2]))
+                if process is not None:
+                    closed = self._has_closed(int(name), process.pid)
+                    found.append(Slot(int(name), process.pid, process.start, closed, process.state == proc.STOPPED))
         return sorted(found)
+
+    def unregister(self, slot: Slot) -> None:
+        """A slot that was ended."""
+        unlink("%s/%d" % (self.slots, slot.number))
 
     def mark(self, number: int, pid: int, kind: str) -> str:
         return "%s/%d.%d.%s" % (self.slots, number, pid, kind)
@@ -261,10 +286,12 @@ class Spool(object):
         taken = _names(self.taken)
         if set(_names(self.queue)).difference(taken) or sum(map(str.isdigit, _names(self.slots))) > len(taken):
             return False
-        return all(is_live(self._taker(name)) for name in taken)
+        slots = (live(self._taker(name)) for name in taken)
+        return all(slot is not None and slot.state != proc.STOPPED for slot in slots)
 
     def _tend(self, bash: str, lock: Lock) -> int:
         slots = self.live_slots()
+        self._let_go_on([slot for slot in slots if slot.stopped])
         busy = self._clear_dead(slots)
         self._tidy_slot_files(slots)
         queued = self.content().entries
@@ -282,6 +309,18 @@ class Spool(object):
         rows = ["%d %s\n" % (next(free), entry) for entry in waiting[:missing]]
         self._start_slots(rows, bash, lock)
         return missing
+
+    def _let_go_on(self, stopped: "list[Slot]") -> None:
+        """Slots that nobody has stopped who is still at it."""
+        import signal
+
+        if stopped:
+            try:
+                with self.kill_lock():
+                    for slot in stopped:
+                        slot.send(signal.SIGCONT)
+            except Held:
+                pass
 
     def _clear_dead(self, slots: "list[Slot]") -> int:
         """Deal with what dead slots had taken; returns how many of their jobs still run."""
@@ -404,18 +443,25 @@ def job_environment() -> "dict[str, str]":
     return kept
 
 
-def is_live(taker: str) -> bool:
-    """Whether the slot ``PID START`` that has taken an entry lives."""
+def live(taker: str) -> "proc.Process | None":
+    """The slot ``PID START`` that has taken an entry, if it lives."""
     words = taker.split()
-    return len(words) == 2 and words[0].isdigit() and proc.is_alive(int(words[0]), words[1])
+    return proc.look_alive(int(words[0]), words[1]) if len(words) == 2 and words[0].isdigit() else None
 
 
 class Keeper(object):
-    """The slots that look after jobs: what ``ending.py`` has to know of them, and to tell them."""
+    """The slots that look after jobs: what ``ending.py`` has to know of them, and to tell them.
 
-    def __init__(self, taken: str, content: Content, slots: "dict[str, Slot]") -> None:
+    ``retiring``: the names of slots that have nothing to do after their present job.
+    """
+
+    def __init__(
+        self, spool: Spool, content: Content, slots: "dict[str, Slot]", retiring: "list[str] | tuple[()]" = ()
+    ) -> None:
         self.slots = list(slots.values())
-        self._taken = taken
+        self._spool = spool
+        self._jobs = {}  # type: dict[str, Queued | None]
+        self._retiring = frozenset(retiring)
         self._slots = {
             token: (name, slots[content.entries[name]])
             for token, name in content.by_token.items()
@@ -426,12 +472,26 @@ class Keeper(object):
         """The slot that has the job."""
         return self._slots[token][1] if token in self._slots else None
 
+    def entry(self, token: str) -> str:
+        """The name of the entry of a job that has a slot."""
+        return self._slots[token][0]
+
+    def job(self, token: str) -> "Queued | None":
+        """What that entry says; None if the job has no slot, or the entry makes no sense."""
+        if token not in self._jobs:
+            self._jobs[token] = self._spool.read_entry(self.entry(token)) if token in self._slots else None
+        return self._jobs[token]
+
+    def retires(self, token: str) -> bool:
+        """Whether the job's slot has nothing to do after it."""
+        return token in self._slots and self._slots[token][1].name in self._retiring
+
     def holds(self, token: str) -> bool:
         """Whether that slot still has it: not all is recorded that there is to record."""
         if token not in self._slots:
             return False
         name, slot = self._slots[token]
-        return os.path.exists(self._taken + "/" + name) and proc.is_alive(slot.pid, slot.start)
+        return os.path.exists(self._spool.taken + "/" + name) and proc.is_alive(slot.pid, slot.start)
 
     def await_records(self, tokens: "list[str]", seconds: float) -> None:
         """Wait until all is recorded about these jobs, or so long."""
@@ -444,7 +504,7 @@ class Keeper(object):
         """Tell the slot that its job is being killed."""
         slot = self.slot(token)
         if slot is not None:
-            proc.send(proc.Process(slot.pid, 0, 0, 0, slot.start, "", 0), TELL)
+            slot.send(TELL)
 
 
 def slot_command() -> "list[str]":

@@ -13,7 +13,8 @@ import os
 import signal
 import time
 
-from jobmgr_remote import fence, jobfile, layout, proc, session, spool, status, wire
+from jobmgr_remote import fence, jobfile, layout, proc, session, spool, status
+from jobmgr_remote.closing import APPEND, KILLED, Closing, append, lines
 from jobmgr_remote.ending import Ending, Target
 
 #: Signals by which a machine or a person ends a slot.
@@ -26,11 +27,8 @@ WAKING = ENDING + (signal.SIGCHLD,)
 WITH_DEFAULT = spool.catchable()
 #: Seconds between two attempts to write the last lines.
 PAUSE = 5.0
-#: Bytes of job.status in which a job's first and last lines are looked for.
-PART = 65536
 #: Runs the job file in the environment of the login shell.
 WITH_LOGIN = '. "$1"; export %s %s; exec "$BASH" "$2"'
-APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
 class Supervision(object):
@@ -62,12 +60,14 @@ class Supervision(object):
         except OSError:  # it has claimed nothing: whoever asks is told that it has not started
             return True
         result = self._wait()
-        found = self._attempt(start_time)
-        if found is None:
+        closing = Closing(self.entry.run_dir, self.entry.job, self.entry.token, self._pid)
+        missing = closing.missing(start_time)
+        if missing is None:
             return True
         if os.WIFSIGNALED(result) and not self._killed and not self._cause:
             self._end_all()
-        return self._close(found, self._judge(result))
+        last = lines(time.monotonic() - self._began, self._cpu, self._judge(result))
+        return closing.write(missing + last) or self._close_later(closing, missing + last)
 
     # --- start and wait ----------------------------------------------------------------------------
 
@@ -136,42 +136,10 @@ class Supervision(object):
 
     # --- the record --------------------------------------------------------------------------------
 
-    def _attempt(self, start_time: str) -> "str | None":
-        """What job.status lacks of the lines that open the attempt; None if there is nothing to record: the shell
-        did not win the claim, or a wrapper has recorded all of it.
-        """
-        self._written = data = self._read()
-        at = data.rfind(("\n" + status.line(status.PID, str(self._pid))).encode())
-        if at >= 0:
-            return None if data.find(("\n%s%s=" % (status.PREFIX, status.EXIT)).encode(), at) >= 0 else ""
-        claim = fence.read_claim(self.entry.run_dir, self.entry.token)
-        if claim.state != wire.C_STARTED or claim.pid != self._pid:
-            return None
-        who = (claim.pid, claim.start, claim.instance, claim.hostname, claim.native_id)
-        return status.opening(1, *who, start_time=start_time)
-
-    def _read(self) -> bytes:
-        """job.status; of a very long one, its head and its tail."""
-        try:
-            fd = os.open(self._status_file(), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                data = os.read(fd, PART)
-                if len(data) == PART and os.lseek(fd, 0, os.SEEK_END) > PART:
-                    os.lseek(fd, -PART, os.SEEK_END)
-                    data += os.read(fd, PART)
-                return data
-            finally:
-                os.close(fd)
-        except OSError:
-            return b""
-
-    def _status_file(self) -> str:
-        return self.folder + "/" + layout.STATUS_FILE
-
     def _judge(self, result: int) -> str:
         """The exit record."""
         if self._killed:
-            return status.SIGNAL + "/TERM"
+            return KILLED
         if self._cause:
             return self._cause
         if os.WIFSIGNALED(result):
@@ -179,24 +147,15 @@ class Supervision(object):
         code = os.WEXITSTATUS(result)
         return status.FAILED + "/%d" % code if code else status.SUCCEEDED
 
-    def _close(self, opening: str, record: str) -> bool:
-        """Write the lines that close the attempt. A full disk is waited for, then the lines go to the rescue folder."""
-        elapsed = time.monotonic() - self._began
-        closing = status.closing(elapsed, self._cpu, session.utc_milliseconds(), record)
-        if self._append(self._written, opening + closing):
-            return True
-        text = "jobmgr: cannot write %s, trying again for %d s\n" % (self._status_file(), jobfile.RETRY)
-        append(self.folder + "/" + layout.ERR_FILE, text.encode())
+    def _close_later(self, closing: Closing, text: str) -> bool:
+        """A full disk is waited for, then the lines go to the rescue folder."""
+        said = "jobmgr: cannot write %s, trying again for %d s\n" % (closing.path, jobfile.RETRY)
+        append(self.folder + "/" + layout.ERR_FILE, said.encode())
         deadline = time.monotonic() + jobfile.RETRY
         while time.monotonic() < deadline and not self._is_in_a_hurry():
-            if self._append(self._read(), opening + closing):
+            if closing.write_again(text):
                 return True
-        return self._rescue(opening, closing)
-
-    def _append(self, before: bytes, text: str) -> bool:
-        # A torn line that somebody left on a full disk must not swallow what follows: an empty line says so.
-        torn = not before.endswith(b"\n")
-        return append(self._status_file(), (("\n\n" if torn else "") + text).encode())
+        return self._rescue(closing, text)
 
     def _is_in_a_hurry(self) -> bool:
         """Whether somebody does not want to wait; False after a pause."""
@@ -212,12 +171,12 @@ class Supervision(object):
                 self.told = self.told or name_of(got.si_signo)
             return True
 
-    def _rescue(self, opening: str, closing: str) -> bool:
+    def _rescue(self, closing: Closing, text: str) -> bool:
         """Leave the whole attempt in the home directory."""
-        written = self._read().decode("utf-8", "replace")
+        written = closing.read().decode("utf-8", "replace")
         begun = written.rfind(status.line(status.ATTEMPT, "1"))
         opened = written[begun : written.rfind("\n") + 1] if begun >= 0 else ""
-        text = status.head(self.entry.token, "background") + opened + opening + closing
+        text = status.head(self.entry.token, "background") + opened + text
         folder = os.path.expanduser("~") + "/" + layout.HOST_RESCUE
         try:
             fence.make_folders(folder)
@@ -244,18 +203,6 @@ def name_of(number: int) -> str:
         return signal.Signals(number).name[3:]
     except ValueError:
         return "RTMIN+%d" % (number - signal.SIGRTMIN)
-
-
-def append(path: str, data: bytes) -> bool:
-    """Append to a file, all of it in one write; False if that cannot be done."""
-    try:
-        fd = os.open(path, APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            return os.write(fd, data) == len(data)
-        finally:
-            os.close(fd)
-    except OSError:
-        return False
 
 
 def spawn(program: str, argv: "list[str]", environ: "dict[str, str]", out: str, err: str) -> int:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from jobmgr_remote import ending, proc
 from jobmgr_remote.ending import Ending, Target
-from jobmgr_remote.spool import Content, Keeper, Left
+from jobmgr_remote.spool import Content, Keeper, Left, Spool
 
 SLOT, WRAPPER = 100, 200
-NOBODY = Keeper("/nowhere", Content({}, {}), {})
+NOBODY = Keeper(Spool("/nowhere", "h", "i"), Content({}, {}), {})
 
 
 def process(pid: int, ppid: int, pgid: int = 0, sid: int = 0, start: int = 50) -> proc.Process:

@@ -498,7 +498,7 @@ def test_an_entry_that_was_taken_and_is_no_longer_queued_counts_as_taken(bench: 
 
 
 def test_rows_about_what_jobs_left_that_make_no_sense_are_left_out(bench: Bench) -> None:
-    slot = spool.Slot(1, 77, "5", False)
+    slot = spool.Slot(1, 77, "5", False, False)
     Path(bench.spool.slots, "1.77.orphans").write_text("12 34 56 78 tok\ntorn 1\nx 1 2 3 tok\n")
     assert bench.spool.orphans(slot) == [spool.Left(12, "34", 56, 78, "tok")]
 
@@ -513,7 +513,7 @@ def test_who_finds_the_spool_locked_leaves_it_to_the_other(bench: Bench) -> None
 def test_a_slot_is_woken_where_there_are_no_hard_links(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", refuse(errno.EPERM))
     mark = Path(bench.spool.slots, "1.77.last")
-    slot = spool.Slot(1, 77, "5", False)
+    slot = spool.Slot(1, 77, "5", False, False)
     assert bench.spool._poke(slot)
     assert mark.read_text() == "more\n"
     assert bench.spool._poke(slot)
@@ -523,7 +523,7 @@ def test_a_slot_is_woken_where_there_are_no_hard_links(bench: Bench, monkeypatch
 
 
 def test_a_slot_that_was_to_retire_stays_when_there_is_room_again(bench: Bench) -> None:
-    slots = [spool.Slot(number, 70 + number, "5", False) for number in (1, 2)]
+    slots = [spool.Slot(number, 70 + number, "5", False, False) for number in (1, 2)]
     mark = Path(bench.spool.slots, "2.72.retire")
     bench.spool._mark_surplus(slots, 0, 1)
     assert mark.exists()

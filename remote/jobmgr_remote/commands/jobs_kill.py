@@ -9,7 +9,8 @@ from jobmgr_remote import evidence, fence, proc, runners, session, status, wire
 from jobmgr_remote.commands import jobs_poll
 from jobmgr_remote.ending import LAST_LINES, Ending, Target
 from jobmgr_remote.runners import background
-from jobmgr_remote.spool import Keeper
+from jobmgr_remote.spool import BY_SLOT, Keeper
+from jobmgr_remote.takeover import Takeover
 
 GRACE = 10.0
 MAX_GRACE = 600.0
@@ -60,13 +61,14 @@ def run(request: wire.Request, reply: object, host: object) -> None:
         spool.withdraw([kill.token for kill in kills])
         keeper = spool.keeper()
     _cancel(kills, host)
-    _end_processes(kills, looker, keeper, request.options, reply)
+    with Takeover(spool, keeper) as takeover:
+        _end_processes(kills, looker, takeover, request.options, reply)
+        looker.forget()
+        after = looker.look([kill.item for kill in kills], reply.progress)
+        answer = _answer if host.run_state == session.RUN_OK else _answer_without_directory
+        for kill, one in zip(kills, after):
+            reply.job(answer(kill, one, host))
     background.tend(host, request.options)
-    looker.forget()
-    after = looker.look([kill.item for kill in kills], reply.progress)
-    answer = _answer if host.run_state == session.RUN_OK else _answer_without_directory
-    for kill, one in zip(kills, after):
-        reply.job(answer(kill, one, host))
 
 
 def _answer(kill: Kill, one: wire.Evidence, host: object) -> wire.Killed:
@@ -149,13 +151,14 @@ def _cancel_group(runner: object, group: "list[Kill]") -> None:
 
 
 def _end_processes(
-    kills: "list[Kill]", looker: evidence.Looker, keeper: Keeper, options: dict, reply: object
+    kills: "list[Kill]", looker: evidence.Looker, takeover: Takeover, options: dict, reply: object
 ) -> None:
     """All jobs in one go; the tokens of jobs that could be revoked are looked for too, in case they are not
     alone.
     """
     by_token = {}  # type: dict[str, Kill]
     targets = []
+    keeper = takeover.keeper
     left = [row for slot in keeper.slots for row in looker.spool.orphans(slot)]
     for kill in kills:
         if evidence.runner_shares_status(kill.runner):
@@ -168,11 +171,13 @@ def _end_processes(
             targets.append(target)
     grace = options.get("grace")
     grace = GRACE if grace is None else max(0.0, min(float(grace), MAX_GRACE))
-    ending = Ending(targets, {slot.pid for slot in keeper.slots}, reply.progress, keeper)
+    takeover.stop(targets)
+    ending = Ending(targets, {slot.pid for slot in keeper.slots}, reply.progress, takeover)
     for token, troubles in ending.run(grace).items():
         by_token[token].troubles.extend(troubles)
         by_token[token].ended = by_token[token].ended or token in ending.ended
-    keeper.await_records(list(by_token), LAST_LINES)
+    troubled = {token for token, kill in by_token.items() if kill.troubles}
+    takeover.finish(list(by_token), troubled, LAST_LINES)
 
 
 def _target(kill: Kill, looker: evidence.Looker, keeper: Keeper, left: list) -> "Target | None":
@@ -197,8 +202,15 @@ def _target(kill: Kill, looker: evidence.Looker, keeper: Keeper, left: list) -> 
         return None
     slot = keeper.slot(kill.token)
     slot_pid = slot.pid if slot is not None and not elsewhere else 0
-    first = proc.look(pid) if not elsewhere and proc.is_job_process(pid, start, kill.token) else None
+    first = proc.job_process(pid, start, kill.token) if not elsewhere else None
     if first is None:
         return Target(kill.token, 0, start, slot_pid, left, False)
-    supervised = bool(proc.variable(proc.environment(pid), proc.SLOT_VARIABLE))
-    return Target(kill.token, pid, first.start, slot_pid, left, not supervised)
+    return Target(kill.token, pid, first.start, slot_pid, left, not _is_supervised(kill.token, pid, keeper))
+
+
+def _is_supervised(token: str, pid: int, keeper: Keeper) -> bool:
+    """Whether the job has no wrapper: its entry says so, or what it was started with, unless that became another program."""
+    entry = keeper.job(token)
+    if entry is not None:
+        return entry.supervision == BY_SLOT
+    return bool(proc.variable(proc.environment(pid), proc.SLOT_VARIABLE))

@@ -1,0 +1,115 @@
+"""jobs-kill does the last duty of slots: it records how their jobs ended, in their stead.
+
+A slot that has nothing to do after its job is stopped while jobs-kill ends that job. So it still is the parent of
+whatever the job leaves to it, but a thousand of them need not wake up, each to write a few lines and end. When all is
+gone the record is written, the entry leaves the spool, and the slot's door is closed as the slot would close it. The
+slot itself is ended when the answer is written: that takes longer than all of this.
+
+Whatever is not as expected on that way (a full disk, somebody has put new work into the queue) the slot goes on and does
+all of it itself: it was told of the kill when it was stopped. Who stops slots holds the spool's kill lock;
+``Spool.tend`` lets stopped slots go on once nobody does, so a jobs-kill that is cut at any point leaves nothing behind.
+"""
+
+import os
+import time
+
+from jobmgr_remote import proc
+from jobmgr_remote.closing import KILLED, Closing, lines
+from jobmgr_remote.ending import Target
+from jobmgr_remote.lock import Held
+from jobmgr_remote.spool import Keeper, Slot, Spool
+
+CLOCK_BOOTTIME = 7
+
+
+class Takeover(object):
+    """A Keeper for :class:`ending.Ending` that stops slots instead of having them record.
+
+    ``with Takeover(spool, keeper) as takeover``: afterwards no slot is stopped any more.
+    """
+
+    def __init__(self, spool: Spool, keeper: Keeper) -> None:
+        self._spool = spool
+        self.keeper = keeper
+        self._lock = spool.kill_lock()
+        self._is_alone = False
+        self._targets = {}  # type: dict[str, Target]
+        self._stopped = {}  # type: dict[str, Slot]
+        self._told = set()  # type: set[str]
+        self._done = []  # type: list[Slot]
+
+    def __enter__(self) -> "Takeover":
+        try:
+            self._lock.__enter__()
+            self._is_alone = True
+        except (Held, OSError):  # another jobs-kill, or no spool: slots record by themselves
+            pass
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        import signal
+
+        self._let_go_on()
+        for slot in self._done:
+            slot.send(signal.SIGKILL)
+            self._spool.unregister(slot)
+        self._lock.__exit__()
+
+    def _let_go_on(self) -> None:
+        import signal
+
+        for slot in self._stopped.values():
+            slot.send(signal.SIGCONT)
+        self._stopped.clear()
+
+    def stop(self, targets: "list[Target]") -> None:
+        """These jobs are about to be ended. Stop those of their slots that record their ends and have nothing to do then.
+
+        The slots come first: the end of a child, and that it is stopped, wakes its parent.
+        """
+        import signal
+
+        for target in targets if self._is_alone else []:
+            slot = self.keeper.slot(target.token)
+            if slot is not None and not target.wrapper and self.keeper.retires(target.token):
+                self._targets[target.token] = target
+                self._stopped[target.token] = slot
+                slot.send(signal.SIGSTOP)
+
+    def holds(self, token: str) -> bool:
+        """As :meth:`spool.Keeper.holds`."""
+        return self.keeper.holds(token)
+
+    def tell(self, token: str) -> None:
+        """As :meth:`spool.Keeper.tell`."""
+        self._told.add(token)
+        self.keeper.tell(token)
+
+    def finish(self, tokens: "list[str]", troubled: "set[str]", seconds: float) -> None:
+        """The jobs of these tokens have ended, but the troubled ones. Their records are there afterwards, as far as that
+        takes no more than so many seconds.
+        """
+        for token, slot in list(self._stopped.items()):
+            if token in self._told and token not in troubled and self._record(self._targets[token], slot):
+                self._done.append(self._stopped.pop(token))
+        self._let_go_on()
+        self.keeper.await_records(tokens, seconds)
+
+    def _record(self, target: Target, slot: Slot) -> bool:
+        """Do the slot's last duty. False if it has to do it itself, or what is left of it."""
+        used = proc.usage(target.pid, target.start)
+        job = self.keeper.job(target.token)
+        if used is None or job is None:
+            return False
+        closing = Closing(job.run_dir, job.job, job.token, target.pid)
+        missing = closing.missing("")
+        if missing:  # the opening lines are not there, and the slot knows when it has started the job
+            return False
+        if missing is not None and not closing.write(lines(_age(target.start), used, KILLED)):
+            return False
+        return self._spool.leave(self.keeper.entry(target.token), slot)
+
+
+def _age(start: str) -> float:
+    """Seconds since a process was started, by its start time as the kernel tells it."""
+    return max(0.0, time.clock_gettime(CLOCK_BOOTTIME) - int(start) / os.sysconf("SC_CLK_TCK"))
