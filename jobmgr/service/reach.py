@@ -6,6 +6,7 @@ note on the host and a doubt beside its jobs; no state changes.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Collection
 from dataclasses import replace
@@ -24,7 +25,10 @@ from jobmgr.errors import (
 from jobmgr.platforms.model import Platform
 from jobmgr.service.context import RunContext
 from jobmgr.store.records import CLEAR, LOG_IN, Host
+from jobmgr_remote import wire
 
+AHEAD = 4
+"""Host sides of at most so many hosts are started ahead of their calls; with more the processors are busy anyway."""
 CONTACT_AGAIN = 1.0
 """Seconds after which one more answer of a host is written down again, though nothing else has changed."""
 AUTH_COOL_DOWN = 3600.0
@@ -41,6 +45,38 @@ def needs_person(error: JobmgrError) -> bool:
 def blocked(record: Host, now: float) -> bool:
     """Whether a host is to be left alone for now."""
     return record.blocked_until is not None and record.blocked_until > now
+
+
+def prepare_first(ctx: RunContext) -> None:
+    """The first contact of a run with its hosts is about to come: see :func:`_prepare`."""
+    places = set()
+    with contextlib.suppress(JobmgrError):
+        for name in ctx.suite.platforms():
+            (platform, *others) = ctx.world.candidates(name)
+            host = platform.hosts[0]
+            if not others and len(platform.hosts) == 1 and not ctx.store.host(name, host).initialised_epoch:
+                places.add((name, host))
+    _prepare(ctx, wire.REMOTE_INIT, places)
+
+
+def prepare_poll(ctx: RunContext) -> None:
+    """The hosts of all active jobs are about to be asked."""
+    _prepare(ctx, wire.JOBS_POLL, ctx.store.active_counts())
+
+
+def prepare_kill(ctx: RunContext) -> None:
+    """All active jobs are about to be killed."""
+    _prepare(ctx, wire.JOBS_KILL, ctx.store.active_counts())
+
+
+def _prepare(ctx: RunContext, verb: str, places: Collection[tuple[str, str]]) -> None:
+    """The host sides of these (platform, host) start while their requests are put together, where a connection stands.
+    Never raises for a host.
+    """
+    for name, host in places if len(places) <= AHEAD else ():
+        with contextlib.suppress(JobmgrError):
+            if not blocked(ctx.store.host(name, host), ctx.now()):
+                ctx.world.hosts.prepare(ctx.world.platform(name), host, verb)
 
 
 def connect_any(ctx: RunContext, platform: Platform) -> str:

@@ -39,6 +39,8 @@ class Hold:
 
     resting = False
     """Whether nothing is expected from the command, so that its silence is none."""
+    taken = False
+    """Whether some of what goes to stdin has left here: a run that failed cannot be repeated then."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
@@ -119,6 +121,7 @@ class Feed(Hold):
 
     def take(self) -> bytes | None:
         os.read(self._read, 1)
+        self.taken = self.taken or bool(self._pieces)
         return self._pieces.popleft() if self._pieces else None
 
 
@@ -138,6 +141,13 @@ class Transport(Protocol):
         """Have a usable connection. Cheap if there is one.
 
         Raises :class:`~jobmgr.errors.ConnectError` or a subclass; nothing was sent to the host then.
+        """
+        ...
+
+    def stands(self) -> bool:
+        """Whether a command can run without a login, over a connection that stands. Does not connect.
+
+        Raises ConnectError if the host's settings cannot be had.
         """
         ...
 

@@ -26,6 +26,9 @@ class Local:
     def connect(self) -> None:
         """There is nothing to connect to."""
 
+    def stands(self) -> bool:
+        return True
+
     def run(
         self,
         command: str,

@@ -172,6 +172,9 @@ class OpenSSH:
             os.unlink(paths.suspect)
         return True
 
+    def stands(self) -> bool:
+        return _trusted(self._resolve()[1])
+
     def close(self) -> None:
         """The master is shared and stays."""
 
@@ -199,14 +202,14 @@ class OpenSSH:
                 raise self._no_session() from None
             except _MasterGone:
                 masters += 1
-                if masters > 2:
+                if masters > 2 or (hold is not None and hold.taken):
                     said = f"{self.host}: the shared connection broke as soon as it stood"
                     raise ConnectError(said) from None
                 continue
             except Silence:
                 self._suspect()
                 raise IdleTimeout(f"{self.host}: connected, but silent for {idle_timeout:g} s") from None
-            if not patience.pause():
+            if (hold is not None and hold.taken) or not patience.pause():
                 raise self._no_session()
 
     def _no_session(self) -> ConnectError:

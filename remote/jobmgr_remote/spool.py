@@ -204,8 +204,8 @@ class Spool(object):
         return self.content(), {slot.name: slot for slot in self.live_slots()}
 
     def leave(self, name: str, slot: Slot) -> bool:
-        """All is recorded about the job of this entry: it leaves the spool, and its slot, which is to retire, closes its
-        door. False if there is more to do for that slot, or this could not be done.
+        """All is recorded about the job of this entry: it leaves the spool, and its slot, which is to retire, closes
+        its door. False if there is more to do for that slot, or this could not be done.
         """
         try:
             # The queue's side goes first: an entry that is taken but not queued is run by nobody.

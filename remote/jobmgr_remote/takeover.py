@@ -5,9 +5,10 @@ whatever the job leaves to it, but a thousand of them need not wake up, each to 
 gone the record is written, the entry leaves the spool, and the slot's door is closed as the slot would close it. The
 slot itself is ended when the answer is written: that takes longer than all of this.
 
-Whatever is not as expected on that way (a full disk, somebody has put new work into the queue) the slot goes on and does
-all of it itself: it was told of the kill when it was stopped. Who stops slots holds the spool's kill lock;
-``Spool.tend`` lets stopped slots go on once nobody does, so a jobs-kill that is cut at any point leaves nothing behind.
+Whatever is not as expected on that way (a full disk, somebody has put new work into the queue) the slot goes on and
+does all of it itself: it was told of the kill when its job was signalled. Who stops slots holds the spool's kill lock;
+``Spool.tend`` lets stopped slots go on once nobody does, so a jobs-kill that is cut at any point leaves nothing
+behind.
 """
 
 import os
@@ -63,7 +64,8 @@ class Takeover(object):
         self._stopped.clear()
 
     def stop(self, targets: "list[Target]") -> None:
-        """These jobs are about to be ended. Stop those of their slots that record their ends and have nothing to do then.
+        """These jobs are about to be ended: stop their slots, as far as these record the ends and have nothing to do
+        then.
 
         The slots come first: the end of a child, and that it is stopped, wakes its parent.
         """
@@ -86,8 +88,8 @@ class Takeover(object):
         self.keeper.tell(token)
 
     def finish(self, tokens: "list[str]", troubled: "set[str]", seconds: float) -> None:
-        """The jobs of these tokens have ended, but the troubled ones. Their records are there afterwards, as far as that
-        takes no more than so many seconds.
+        """The jobs of these tokens have ended, but the troubled ones. Their records are there afterwards, as far as
+        that takes no more than so many seconds.
         """
         for token, slot in list(self._stopped.items()):
             if token in self._told and token not in troubled and self._record(self._targets[token], slot):

@@ -191,3 +191,120 @@ def test_the_first_request_fails_as_any_call() -> None:
 
     with pytest.raises(ConnectError, match="refused"):
         Conversation(Scripted(act), "x", 20.0).exchange(b"a", None, lambda _: None, lambda: False, lambda: True)
+
+
+# prepared ahead -------------------------------------------------------------------------------------
+
+
+def started(transport: Transport, talks: Talks, command: str) -> None:
+    """One that waits for its first request."""
+    transport.connect()
+    talks.prepare(command, 20.0)
+
+
+def test_the_first_request_goes_to_what_was_prepared(ask: Asking, transport: Transport) -> None:
+    started(transport, ask.talks, "echo banner; " + ECHO)
+    prepared = ask.talks._resting
+    assert prepared is not None
+    ask.talks.prepare("exit 3", 20.0)
+    assert ask.talks._resting is prepared, "one is enough"
+    heard = b""
+
+    def take(chunk: bytes) -> None:
+        nonlocal heard
+        heard += chunk
+
+    def request(word: bytes) -> Completed | None:
+        return ask.talks.exchange(
+            "echo banner; " + ECHO, word, None, 20.0, take, lambda: True, lambda: heard.endswith(b".\n"), more=True
+        )
+
+    assert request(b"a\n") is None
+    assert heard.startswith(b"banner\n"), "what it said before it was asked is not lost"
+    pid, first = heard.splitlines()[-1].split()
+    assert request(b"b\n") is None
+    assert (first, heard.splitlines()[-1]) == (b"a.", pid + b" b.")
+    assert ask.talks._resting is prepared
+
+
+@pytest.mark.parametrize("how", ["another command", "another timeout", "it has ended", "too long ago"])
+def test_what_was_prepared_for_another_call_is_left_alone(
+    ask: Asking, transport: Transport, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    started(transport, ask.talks, {"another command": "cat", "it has ended": "exit 3"}.get(how, ECHO))
+    prepared = ask.talks._resting
+    assert prepared is not None
+    if how == "it has ended":
+        assert prepared._thread is not None
+        prepared._thread.join(20)
+    elif how == "too long ago":
+        monkeypatch.setattr(conversation, "FRESH", 0.0)
+    assert str(ask("a", idle=10.0 if how == "another timeout" else 20.0)).split()[1] == "a."
+    assert ask.talks._resting is not prepared
+
+
+def test_a_call_alone_takes_what_was_prepared_to_its_end(ask: Asking, transport: Transport) -> None:
+    started(transport, ask.talks, ECHO)
+    done = ask("end", more=False)
+    assert isinstance(done, Completed)
+    assert done.exit_code == 7
+
+
+def test_nobody_logs_in_to_prepare(make_sshd: MakeSshd) -> None:
+    for kind in ("fabric", "openssh"):
+        sshd = make_sshd()
+        with contextlib.closing(transport_to(sshd, kind)) as transport:
+            ask = Asking(transport)
+            ask.talks.prepare(ECHO, 20.0)
+            prepared = ask.talks._resting
+            assert prepared is not None
+            assert prepared._thread is not None
+            prepared._thread.join(20)
+            assert not prepared.usable
+            assert sshd.logins() == 0
+            assert str(ask("a")).split()[1] == "a."
+            ask.talks.close()
+
+
+def test_a_request_that_nobody_took_is_sent_again_and_one_that_was_taken_is_not() -> None:
+    """What was prepared fails: before it has sent anything (as if it had not been), or after."""
+    asked: list[bytes] = []
+
+    class Twice(Scripted):
+        def __init__(self, error: Exception) -> None:
+            super().__init__(lambda hold, take: Completed(0, b"", b""))
+            self.error = error
+
+        def stands(self) -> bool:
+            return True
+
+        def run(
+            self,
+            command: str,
+            stdin: bytes = b"",
+            hold: Hold | None = None,
+            idle_timeout: float = 60.0,
+            on_chunk: OnChunk | None = None,
+        ) -> Completed:
+            if stdin:
+                asked.append(stdin)
+                return Completed(5, b"", b"")
+            assert hold is not None
+            until = time.monotonic() + 20
+            while (more := hold.take()) is None:
+                assert time.monotonic() < until
+            asked.append(more)
+            raise self.error
+
+    for error, seen in ((ConnectError("gone"), [b"a", b"a"]), (ConnectionLost("cut"), [b"a"])):
+        asked.clear()
+        talks = Talks(Twice(error))
+        talks.prepare("x", 20.0)
+        if isinstance(error, ConnectionLost):
+            with pytest.raises(ConnectionLost):
+                talks.exchange("x", b"a", None, 20.0, lambda _: None, lambda: False, lambda: False, more=False)
+        else:
+            done = talks.exchange("x", b"a", None, 20.0, lambda _: None, lambda: False, lambda: False, more=False)
+            assert done is not None
+            assert done.exit_code == 5
+        assert asked == seen

@@ -1,4 +1,4 @@
-"""jobs-kill records in the stead of slots that have nothing else to do, and whatever happens to it no slot stays stopped."""
+"""jobs-kill records in the stead of slots that have nothing else to do; whatever happens, no slot stays stopped."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ def _target(kill: Kill, looker: evidence.Looker, keeper: Keeper, left: list) -> 
 
 
 def _is_supervised(token: str, pid: int, keeper: Keeper) -> bool:
-    """Whether the job has no wrapper: its entry says so, or what it was started with, unless that became another program."""
+    """Whether the job has no wrapper: its entry says so, or what it was started with (and has not replaced)."""
     entry = keeper.job(token)
     if entry is not None:
         return entry.supervision == BY_SLOT
