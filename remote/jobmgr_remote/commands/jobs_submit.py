@@ -1,8 +1,8 @@
-"""jobs-submit: write the files of many jobs, make the intent durable once, give each job to its runner.
+"""jobs-submit: write the files of many jobs, make the intent durable, give each job to its runner.
 
-The order is the fence (fence.py): files and job.status, then the journal with one sync for the batch, then
-the runners, then each native id as it comes. A request that comes again finds what is there: nothing is
-submitted twice.
+The order is the fence (fence.py): files and job.status, then the journal with one sync for all of them (of many
+background jobs: for a few parts), then the runners, then each native id as it comes. A request that comes again finds
+what is there: nothing is submitted twice.
 """
 
 import os
@@ -11,6 +11,8 @@ import time
 from jobmgr_remote import fence, hostconf, jobfile, layout, proc, runners, session, status, wire
 from jobmgr_remote.spool import BY_SLOT, Queued
 
+#: So many background jobs are made and queued first.
+FIRST_PART = 64
 #: Submit commands of batch systems that run at once.
 AT_ONCE = 4
 LOGIN_PREFIX = "login-"
@@ -53,6 +55,8 @@ class Batch(object):
         self._queued = None  # type: dict | None
         self._batch_command = None  # type: str | None
         self.login = ""
+        #: The tokens of the jobs that are to be submitted.
+        self.tokens = set()  # type: set[str]
 
     def _wrapper(self) -> str:
         if self.dry:
@@ -114,13 +118,31 @@ def run(request: wire.Request, reply: object, host: object) -> None:
         for item in request.items:
             _guarded(batch, item, _show)
         return
+    for_queues = []
     with fence.journal_lock(batch.run_dir):
         if os.environ.get("JOBMGR_LOGIN"):
             batch.login = write_login(batch.run_dir)
-        ready = _within_limit(batch, _prepare_all(batch, request.items))
-        ready = _journal_all(batch, ready)
-    _submit_background(batch, [item for item in ready if item["runner"] == runners.BACKGROUND])
-    _submit_batch(batch, [item for item in ready if item["runner"] != runners.BACKGROUND])
+        for part in parts(request.items):
+            ready = _within_limit(batch, _prepare_all(batch, part))
+            ready = _journal_all(batch, ready)
+            _submit_background(batch, [item for item in ready if item["runner"] == runners.BACKGROUND])
+            for_queues += [item for item in ready if item["runner"] != runners.BACKGROUND]
+    _submit_batch(batch, for_queues)
+
+
+def parts(items: "list[dict]") -> "list[list[dict]]":
+    """The items of a request as they are carried through: the first background jobs run while the files of the next
+    ones are written, each part twice as long as the one before. Jobs for queues are one part: a command of a batch
+    system takes far longer than their files.
+    """
+    if any(item.get("runner") not in (None, "", runners.BACKGROUND) for item in items):
+        return [items]
+    found = []
+    at, length = 0, FIRST_PART
+    while at < len(items) or not found:
+        found.append(items[at : at + length])
+        at, length = at + length, 2 * length
+    return found
 
 
 def _guarded(batch: Batch, item: dict, work: object) -> object:
@@ -184,14 +206,13 @@ def _text(batch: Batch, item: dict) -> str:
 def _prepare_all(batch: Batch, items: "list[dict]") -> "list[dict]":
     """Files of all jobs. Returns those that are to be submitted; the others have been answered."""
     ready = []
-    tokens = set()  # type: set[str]
     for item in items:
-        if item.get("token") in tokens:  # the same job twice in one request
+        if item.get("token") in batch.tokens:  # the same job twice in one request
             continue
         made = _guarded(batch, item, _prepare)
         if made is not None:
             ready.append(made)
-            tokens.add(item["token"])
+            batch.tokens.add(item["token"])
         batch.reply.progress()
     return ready
 
