@@ -59,9 +59,9 @@ def prepare_first(ctx: RunContext) -> None:
     _prepare(ctx, wire.REMOTE_INIT, places)
 
 
-def prepare_poll(ctx: RunContext) -> None:
-    """The hosts of all active jobs are about to be asked."""
-    _prepare(ctx, wire.JOBS_POLL, ctx.store.active_counts())
+def prepare_poll(ctx: RunContext, places: Collection[tuple[str, str]] | None = None) -> None:
+    """These (platform, host) are about to be asked; without any, those of all active jobs."""
+    _prepare(ctx, wire.JOBS_POLL, ctx.store.active_counts() if places is None else places)
 
 
 def prepare_kill(ctx: RunContext) -> None:
