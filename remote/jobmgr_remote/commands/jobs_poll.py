@@ -20,7 +20,7 @@ SLOW_LOOK = 1.0
 SLOW_PAUSE_PER_LOOK = 25.0
 #: What changes within moments of the first change is told in the same answer: seconds per job watched, and at
 #: most.
-LINGER_PER_JOB, LINGER = 0.001, 0.25
+LINGER_PER_JOB, LINGER = 0.0005, 0.25
 MAX_WAIT = 3600.0
 #: As long as any token and submit time.
 SOME_TOKEN, SOME_TIME = "-" * 36, "2000-01-01T00:00:00Z"
