@@ -296,7 +296,8 @@ def main() -> int:
         for name, tally in tallies.items():
             for failure in tally.failures:
                 print(f"{name} {failure}", file=sys.stderr)
-        print(f"{runner}\n{table(tallies)}\n", flush=True)
+        if tallies:
+            print(f"{runner}\n{table(tallies)}\n", flush=True)
         failed = failed or any(tally.failures for tally in tallies.values())
     return 1 if failed else 0
 
