@@ -93,8 +93,8 @@ class Hosts:
             return found
 
     def prepare(self, platform: Platform, host: str, verb: str) -> None:
-        """A call of this verb is about to come: where a connection stands, start the host side while the request is put
-        together. Never raises: what is wrong is said to the call.
+        """A call of this verb is about to come: connect, and start the host side, while the request is put together.
+        Never raises: what is wrong is said to the call.
         """
         from jobmgr.transport.remote_call import verb_command
 
@@ -104,6 +104,14 @@ class Hosts:
                 talks.prepare(verb_command(verb, _settings(platform)), IDLE_TIMEOUT)
         except JobmgrError:
             pass
+
+    def connect(self, platform: Platform, host: str) -> None:
+        """Have a connection to a host. Raises ConnectError."""
+        talks = self._talks_with(platform, host)
+        if talks is None:
+            self.transport(platform, host).connect()
+        else:
+            talks.connect()
 
     def call(
         self,

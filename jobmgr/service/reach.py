@@ -70,8 +70,8 @@ def prepare_kill(ctx: RunContext) -> None:
 
 
 def _prepare(ctx: RunContext, verb: str, places: Collection[tuple[str, str]]) -> None:
-    """The host sides of these (platform, host) start while their requests are put together, where a connection stands.
-    Never raises for a host.
+    """These (platform, host) are connected, and their host sides start, while their requests are put together. Never
+    raises for a host.
     """
     for name, host in places if len(places) <= AHEAD else ():
         with contextlib.suppress(JobmgrError):
@@ -96,7 +96,7 @@ def connect_any(ctx: RunContext, platform: Platform) -> str:
             last = last or _still_blocked(record)
             continue
         try:
-            ctx.world.hosts.transport(platform, host).connect()
+            ctx.world.hosts.connect(platform, host)
         except ConnectError as error:
             note_trouble(ctx, platform.name, host, error)
             last = error

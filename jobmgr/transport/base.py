@@ -84,6 +84,10 @@ class Hold:
         self.close()
 
 
+class Abandoned(Exception):
+    """Nobody waits for the command any more."""
+
+
 class Feed(Hold):
     """A stdin that somebody goes on to write to, piece by piece, until its release."""
 
@@ -92,6 +96,7 @@ class Feed(Hold):
         self._pieces: deque[bytes] = deque()
         self._lock = threading.Lock()
         self._closed = False
+        self._abandoned = False
 
     def send(self, data: bytes) -> None:
         """One more piece for stdin; lost if the command has ended."""
@@ -110,6 +115,13 @@ class Feed(Hold):
             self._closed = True
             super().close()
 
+    def abandon(self) -> None:
+        """Have the run given up, wherever it is: its transport gets Abandoned from :meth:`take`."""
+        with self._lock:
+            self._abandoned = True
+            if not self._closed:
+                os.write(self._write, b"x")
+
     def rest(self) -> None:
         """From here on no answer is expected."""
         self.resting = True
@@ -121,6 +133,8 @@ class Feed(Hold):
 
     def take(self) -> bytes | None:
         os.read(self._read, 1)
+        if self._abandoned:
+            raise Abandoned
         self.taken = self.taken or bool(self._pieces)
         return self._pieces.popleft() if self._pieces else None
 
@@ -141,13 +155,6 @@ class Transport(Protocol):
         """Have a usable connection. Cheap if there is one.
 
         Raises :class:`~jobmgr.errors.ConnectError` or a subclass; nothing was sent to the host then.
-        """
-        ...
-
-    def stands(self) -> bool:
-        """Whether a command can run without a login, over a connection that stands. Does not connect.
-
-        Raises ConnectError if the host's settings cannot be had.
         """
         ...
 

@@ -104,9 +104,6 @@ class Chaotic:
     def connect(self) -> None:
         self.inner.connect()
 
-    def stands(self) -> bool:
-        return self.inner.stands()
-
     def rsync_shell(self) -> list[str] | None:
         """rsync is left alone."""
         return self.inner.rsync_shell()

@@ -3,7 +3,7 @@
 A call that says ``more`` is answered by a host side that stays for the next one (docs/protocol.md, "Calling"): that
 costs neither a session, nor a shell, nor a Python, and one round trip instead of three. Whether it stays is the
 host's word, told with each answer; one that has rested too long is not spoken to again. One may also be prepared:
-its host side is started while the first request is still being put together.
+connected, and its host side started, while the first request is still being put together.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ class Conversation:
         self._rests_since = 0.0
         self._thread: threading.Thread | None = None
         self._early: list[bytes] | None = None
+        self._tried = threading.Event()
+        self._refused: ConnectError | None = None
         self.prepared = False
         """Whether it was started ahead, and nothing has been said yet."""
 
@@ -70,9 +72,7 @@ class Conversation:
         return self._command
 
     def prepare(self) -> None:
-        """Start the host side in the background; it waits for its first request. Nobody logs in for that: without a
-        connection that stands the first request fails by a ConnectError.
-        """
+        """Connect and start the host side in the background; it waits for its first request."""
         self.prepared = True
         self._early = []
         self._rests_since = time.monotonic()
@@ -106,8 +106,9 @@ class Conversation:
             hold.then(self._stop_it)
         try:
             outcome = self._wait(UNHEARD if first and hold is None else None)
-        except BaseException:
-            self._feed.release()
+        except BaseException:  # an interrupt: no process of this side is left that waits for the host
+            self._feed.abandon()
+            self._join(LEAVE)
             raise
         finally:
             if hold is not None:
@@ -128,6 +129,9 @@ class Conversation:
     def close(self, patience: float = LEAVE) -> None:
         """Let the host side end, and wait for it so many seconds."""
         self.release()
+        self._join(patience)
+
+    def _join(self, patience: float) -> None:
         if self._thread is not None:
             self._thread.join(patience)
 
@@ -143,13 +147,30 @@ class Conversation:
     def _run(self, request: bytes) -> None:
         outcome: Completed | BaseException
         try:
-            if not request and not self._transport.stands():
-                raise ConnectError(f"{self._transport.host}: no connection stands")
+            if self.prepared:
+                self._connect()
+                self._rests_since = time.monotonic()
             outcome = self._transport.run(self._command, request, self._feed, self.idle_timeout, self._chunk)
         except BaseException as error:  # raised by the thread that waits
             outcome = error
         self._feed.close()
         self._outcome.put(outcome)
+
+    def _connect(self) -> None:
+        try:
+            self._transport.connect()
+        except ConnectError as error:
+            self._refused = error
+            raise
+        finally:
+            self._tried.set()
+
+    def await_connection(self) -> None:
+        """Of one that is prepared: the attempt to connect is over. Raises its ConnectError."""
+        while not self._tried.wait(HEARING):
+            pass
+        if self._refused is not None:
+            raise self._refused
 
     def _chunk(self, chunk: bytes) -> None:
         with self._lock:
@@ -205,11 +226,13 @@ class Talks:
         ``more``: whether the request asks the host to stay.
         """
         talk = self._taken()
+        if talk is not None and talk.prepared:
+            talk.await_connection()
         if talk is not None and not (talk.usable and talk.idle_timeout == idle_timeout and _fits(talk, command)):
             talk.close()
             talk = None
         if talk is not None and talk.prepared:
-            with contextlib.suppress(ConnectError):  # nothing was sent: as if it had not been
+            with contextlib.suppress(ConnectError):  # it has no session; nothing was sent
                 return self._exchange(talk, request, hold, take, heard, over)
             talk = None
         if talk is None and not more:
@@ -218,14 +241,26 @@ class Talks:
         return self._exchange(talk, request, hold, take, heard, over)
 
     def prepare(self, command: str, idle_timeout: float) -> None:
-        """Start a conversation ahead, where a connection stands: the next call of this command, with this timeout, goes
-        on with it. Not where one rests.
+        """Start a conversation ahead: the next call of this command, with this timeout, goes on with it. Not where one
+        rests. An attempt to connect that fails is that call's attempt: nobody knocks twice.
         """
         with self._lock:
             if self._resting is not None:
                 return
             self._resting = talk = Conversation(self._transport, command, idle_timeout)
         talk.prepare()
+
+    def connect(self) -> None:
+        """As ``Transport.connect``, by what was prepared if there is something. Raises ConnectError."""
+        talk = self._resting
+        if talk is None or not talk.prepared:
+            self._transport.connect()
+            return
+        try:
+            talk.await_connection()
+        except ConnectError:
+            self._taken()
+            raise
 
     def _exchange(
         self, talk: Conversation, request: bytes, hold: Hold | None, take: OnChunk, heard: Asked, over: Asked

@@ -82,9 +82,6 @@ class FabricSSH:
     def connect(self) -> None:
         self._connected()
 
-    def stands(self) -> bool:
-        return self._connection is not None and self._connection.usable(self._suspect)
-
     def _connected(self) -> _Connection:
         with self._lock:
             connection = self._connection

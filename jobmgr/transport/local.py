@@ -26,9 +26,6 @@ class Local:
     def connect(self) -> None:
         """There is nothing to connect to."""
 
-    def stands(self) -> bool:
-        return True
-
     def run(
         self,
         command: str,

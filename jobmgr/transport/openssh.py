@@ -172,9 +172,6 @@ class OpenSSH:
             os.unlink(paths.suspect)
         return True
 
-    def stands(self) -> bool:
-        return _trusted(self._resolve()[1])
-
     def close(self) -> None:
         """The master is shared and stays."""
 

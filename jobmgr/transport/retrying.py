@@ -53,9 +53,6 @@ class Retrying:
     def connect(self) -> None:
         self._repeat(self.inner.connect)
 
-    def stands(self) -> bool:
-        return self.inner.stands()
-
     def run(
         self,
         command: str,

@@ -196,14 +196,8 @@ def test_the_first_request_fails_as_any_call() -> None:
 # prepared ahead -------------------------------------------------------------------------------------
 
 
-def started(transport: Transport, talks: Talks, command: str) -> None:
-    """One that waits for its first request."""
-    transport.connect()
-    talks.prepare(command, 20.0)
-
-
-def test_the_first_request_goes_to_what_was_prepared(ask: Asking, transport: Transport) -> None:
-    started(transport, ask.talks, "echo banner; " + ECHO)
+def test_the_first_request_goes_to_what_was_prepared(ask: Asking) -> None:
+    ask.talks.prepare("echo banner; " + ECHO, 20.0)
     prepared = ask.talks._resting
     assert prepared is not None
     ask.talks.prepare("exit 3", 20.0)
@@ -229,9 +223,9 @@ def test_the_first_request_goes_to_what_was_prepared(ask: Asking, transport: Tra
 
 @pytest.mark.parametrize("how", ["another command", "another timeout", "it has ended", "too long ago"])
 def test_what_was_prepared_for_another_call_is_left_alone(
-    ask: Asking, transport: Transport, monkeypatch: pytest.MonkeyPatch, how: str
+    ask: Asking, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    started(transport, ask.talks, {"another command": "cat", "it has ended": "exit 3"}.get(how, ECHO))
+    ask.talks.prepare({"another command": "cat", "it has ended": "exit 3"}.get(how, ECHO), 20.0)
     prepared = ask.talks._resting
     assert prepared is not None
     if how == "it has ended":
@@ -243,27 +237,50 @@ def test_what_was_prepared_for_another_call_is_left_alone(
     assert ask.talks._resting is not prepared
 
 
-def test_a_call_alone_takes_what_was_prepared_to_its_end(ask: Asking, transport: Transport) -> None:
-    started(transport, ask.talks, ECHO)
+def test_a_call_alone_takes_what_was_prepared_to_its_end(ask: Asking) -> None:
+    ask.talks.prepare(ECHO, 20.0)
     done = ask("end", more=False)
     assert isinstance(done, Completed)
     assert done.exit_code == 7
 
 
-def test_nobody_logs_in_to_prepare(make_sshd: MakeSshd) -> None:
-    for kind in ("fabric", "openssh"):
-        sshd = make_sshd()
-        with contextlib.closing(transport_to(sshd, kind)) as transport:
-            ask = Asking(transport)
-            ask.talks.prepare(ECHO, 20.0)
-            prepared = ask.talks._resting
-            assert prepared is not None
-            assert prepared._thread is not None
-            prepared._thread.join(20)
-            assert not prepared.usable
-            assert sshd.logins() == 0
-            assert str(ask("a")).split()[1] == "a."
-            ask.talks.close()
+class Refusing(Scripted):
+    """Lets nobody in, and counts who knocks."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda hold, take: Completed(0, b"", b""))
+        self.knocks = 0
+
+    def connect(self) -> None:
+        self.knocks += 1
+        raise ConnectError(f"refused {self.knocks}")
+
+
+@pytest.mark.parametrize("how", ["call", "connect"])
+def test_a_connect_ahead_that_fails_is_the_calls_own(how: str) -> None:
+    transport = Refusing()
+    ask = Asking(transport)
+    for number in (1, 2):
+        ask.talks.prepare(ECHO, 20.0)
+        with pytest.raises(ConnectError, match=f"refused {number}"):
+            ask.talks.connect() if how == "connect" else ask("a")
+        assert transport.knocks == number
+    with pytest.raises(ConnectError, match="refused 3"):
+        ask.talks.connect()
+
+
+@pytest.mark.parametrize("kind", ["fabric", "openssh"])
+def test_connected_ahead_is_one_login(make_sshd: MakeSshd, kind: str) -> None:
+    sshd = make_sshd()
+    with contextlib.closing(transport_to(sshd, kind)) as transport:
+        ask = Asking(transport)
+        ask.talks.prepare(ECHO, 20.0)
+        ask.talks.connect()
+        assert str(ask("a")).split()[1] == "a."
+        ask.talks.connect()
+        assert str(ask("b")).split()[1] == "b."
+        ask.talks.close()
+    assert sshd.logins() == 1
 
 
 def test_a_request_that_nobody_took_is_sent_again_and_one_that_was_taken_is_not() -> None:
@@ -274,9 +291,6 @@ def test_a_request_that_nobody_took_is_sent_again_and_one_that_was_taken_is_not(
         def __init__(self, error: Exception) -> None:
             super().__init__(lambda hold, take: Completed(0, b"", b""))
             self.error = error
-
-        def stands(self) -> bool:
-            return True
 
         def run(
             self,
@@ -308,3 +322,18 @@ def test_a_request_that_nobody_took_is_sent_again_and_one_that_was_taken_is_not(
             assert done is not None
             assert done.exit_code == 5
         assert asked == seen
+
+
+def test_who_is_interrupted_leaves_nobody_waiting(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = Conversation(transport, "echo up; sleep 300", 60.0)
+    up = threading.Event()
+
+    def interrupted(unheard: float | None) -> None:
+        assert up.wait(20)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(talk, "_wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        talk.exchange(b"x\n", None, lambda _: up.set(), lambda: True, lambda: False)
+    assert talk._thread is not None
+    assert not talk._thread.is_alive()

@@ -278,8 +278,10 @@ def test_ctrl_c_waits_for_no_host_that_hangs_and_the_next_command_goes_on(transp
             assert time.monotonic() - began < 15, (words, out)
             user.host.thaw()
             user("poll", "hung")
-            assert user.states("hung") == {"1/a/01": "running"}
-        assert "1/a/01  killed" in user("kill", "hung")
+            # Of a kill nobody can say whether its request was under way: it may arrive after all.
+            assert user.states("hung")["1/a/01"] in ("running", "killed")[: 1 + (words[0] == "kill")]
+        user("kill", "hung")
+        assert user.states("hung") == {"1/a/01": "killed"}
 
 
 def kill_is_intended(user: Shell, run: str) -> bool:

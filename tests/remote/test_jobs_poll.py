@@ -298,13 +298,14 @@ def test_a_job_that_has_ended_and_whose_slot_has_yet_to_say_so_is_alive(new_host
     new_host.submit(item)
     new_host.wait_started(item)
     (slot,) = new_host.slots()
-    os.kill(slot, signal.SIGSTOP)
-    (new_host.run_dir / "go").touch()
-    shell = int(new_host.facts(item)[status.PID])
-    await_that(lambda: proc.look(shell).state in proc.DEAD_STATES)  # type: ignore[union-attr]
-    (one,) = new_host.poll(item)
-    assert (one.process, status.EXIT in one.file.facts) == (wire.P_ALIVE, False)
-    os.kill(slot, signal.SIGCONT)
+    with Spool(str(new_host.home), os.uname()[1], proc.instance()).kill_lock():
+        os.kill(slot, signal.SIGSTOP)
+        (new_host.run_dir / "go").touch()
+        shell = int(new_host.facts(item)[status.PID])
+        await_that(lambda: proc.look(shell).state in proc.DEAD_STATES)  # type: ignore[union-attr]
+        (one,) = new_host.poll(item)
+        assert (one.process, status.EXIT in one.file.facts) == (wire.P_ALIVE, False)
+    new_host.poll(item)
     new_host.wait_exit(item)
     assert new_host.exit_of(item) == "SUCCEEDED"
 

@@ -385,6 +385,8 @@ def test_what_an_earlier_request_did_not_bring_to_the_fence_is_prepared_again(
 ) -> None:
     item = new_host.job()
     assert jobs_submit._prepare_all(batch, [item]) == [item]
+    assert jobs_submit._prepare_all(batch, [item]) == [], "it is under way in this request"
+    batch.tokens.clear()
     assert jobs_submit._prepare_all(batch, [item]) == [item]
     assert answers_of(batch) == []
 
