@@ -205,13 +205,17 @@ class Spool(object):
 
     def leave(self, name: str, slot: Slot) -> bool:
         """All is recorded about the job of this entry: it leaves the spool, and its slot, which is to retire, closes
-        its door. False if there is more to do for that slot, or this could not be done.
+        its door, as it would itself. False if there is more to do for that slot, or this could not be done.
         """
+        door = self.mark(slot.number, slot.pid, "last")
         try:
             # The queue's side goes first: an entry that is taken but not queued is run by nobody.
             unlink(self.queue + "/" + name)
             unlink(self.taken + "/" + name)
-            return fence.create_directly(self.mark(slot.number, slot.pid, "last"), "")
+            if fence.create_directly(door, ""):
+                return True
+            unlink(door)  # it was told of work; others have done it, if it is still to retire
+            return os.path.exists(self.mark(slot.number, slot.pid, "retire")) and fence.create_directly(door, "")
         except OSError:
             return False
 

@@ -163,6 +163,23 @@ def test_work_that_comes_meanwhile_is_done_by_the_stopped_slot(host: Host) -> No
     assert host.exit_of(more) == "SUCCEEDED"
 
 
+def test_word_of_work_that_others_have_done_keeps_no_slot(host: Host) -> None:
+    first, second = running(host, 2)
+    third = host.job("true", task="more")
+    host.submit(third, max_active=3)  # both slots are told of it, and a third one does it
+    host.wait_exit(third)
+    await_that(lambda: len(host.slots()) == 2)
+    tokens = [str(item["token"]) for item in (first, second)]
+    with released(host, [first, second]) as takeover:
+        takeover.stop([target_of(host, first), target_of(host, second)])
+        for item, token in zip((first, second), tokens, strict=True):
+            takeover.tell(token)
+            end(host, item)
+        takeover.finish(tokens, set(), 60.0)
+        assert len(takeover._done) == 2
+    await_that(lambda: not host.slots())
+
+
 def test_only_one_stops_slots_and_a_poll_does_not_disturb_it(host: Host) -> None:
     first, second = running(host, 2)
     with released(host, [first]) as one, released(host, [second]) as other:
