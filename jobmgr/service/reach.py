@@ -48,15 +48,16 @@ def blocked(record: Host, now: float) -> bool:
 
 
 def prepare_first(ctx: RunContext) -> None:
-    """The first contact of a run with its hosts is about to come: see :func:`_prepare`."""
-    places = set()
+    """The first contact of a run with its host is about to come, if it is known which that will be."""
     with contextlib.suppress(JobmgrError):
-        for name in ctx.suite.platforms():
-            (platform, *others) = ctx.world.candidates(name)
-            host = platform.hosts[0]
-            if not others and len(platform.hosts) == 1 and not ctx.store.host(name, host).initialised_epoch:
-                places.add((name, host))
-    _prepare(ctx, wire.REMOTE_INIT, places)
+        names = ctx.suite.platforms()
+        if len(names) != 1:  # who knows when the second one will be needed
+            return
+        (name,) = names
+        (platform, *others) = ctx.world.candidates(name)
+        host = platform.hosts[0]
+        if not others and len(platform.hosts) == 1 and not ctx.store.host(name, host).initialised_epoch:
+            _prepare(ctx, wire.REMOTE_INIT, [(name, host)])
 
 
 def prepare_poll(ctx: RunContext, places: Collection[tuple[str, str]] | None = None) -> None:

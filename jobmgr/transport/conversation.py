@@ -149,7 +149,6 @@ class Conversation:
         try:
             if self.prepared:
                 self._connect()
-                self._rests_since = time.monotonic()
             outcome = self._transport.run(self._command, request, self._feed, self.idle_timeout, self._chunk)
         except BaseException as error:  # raised by the thread that waits
             outcome = error
@@ -163,13 +162,14 @@ class Conversation:
             self._refused = error
             raise
         finally:
+            self._rests_since = time.monotonic()
             self._tried.set()
 
     def await_connection(self) -> None:
-        """Of one that is prepared: the attempt to connect is over. Raises its ConnectError."""
+        """Of one that is prepared: the attempt to connect is over. Raises its ConnectError, unless that is old."""
         while not self._tried.wait(HEARING):
             pass
-        if self._refused is not None:
+        if self._refused is not None and time.monotonic() - self._rests_since < FRESH:
             raise self._refused
 
     def _chunk(self, chunk: bytes) -> None:
@@ -253,14 +253,13 @@ class Talks:
     def connect(self) -> None:
         """As ``Transport.connect``, by what was prepared if there is something. Raises ConnectError."""
         talk = self._resting
-        if talk is None or not talk.prepared:
-            self._transport.connect()
-            return
-        try:
-            talk.await_connection()
-        except ConnectError:
-            self._taken()
-            raise
+        if talk is not None and talk.prepared:
+            try:
+                talk.await_connection()
+            except ConnectError:
+                self._taken()
+                raise
+        self._transport.connect()
 
     def _exchange(
         self, talk: Conversation, request: bytes, hold: Hold | None, take: OnChunk, heard: Asked, over: Asked

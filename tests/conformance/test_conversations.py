@@ -269,6 +269,15 @@ def test_a_connect_ahead_that_fails_is_the_calls_own(how: str) -> None:
         ask.talks.connect()
 
 
+def test_a_connect_ahead_that_failed_a_while_ago_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = Refusing()
+    ask = Asking(transport)
+    ask.talks.prepare(ECHO, 20.0)
+    monkeypatch.setattr(conversation, "FRESH", 0.0)
+    with pytest.raises(ConnectError, match="refused 2"):
+        ask.talks.connect()
+
+
 @pytest.mark.parametrize("kind", ["fabric", "openssh"])
 def test_connected_ahead_is_one_login(make_sshd: MakeSshd, kind: str) -> None:
     sshd = make_sshd()
