@@ -183,10 +183,8 @@ class Run:
     def poll(self, ids: Sequence[str] = ()) -> TickResult:
         """Ask the hosts now: about these jobs, or all active ones. Logs of those that have ended come home.
         """
-        from jobmgr.service import loop, reach
+        from jobmgr.service import loop
 
-        if not ids:
-            reach.prepare_poll(self._ctx)
         return self._result(loop.look(self._ctx, self._stored_many(ids, ACTIVE)))
 
     def wait(self, ids: Sequence[str] = (), timeout: float | None = None) -> list[JobRow]:
@@ -327,10 +325,9 @@ class Run:
 
     def kill(self, ids: Sequence[str] = ()) -> list[KillResult]:
         """Kill the active jobs among these. Without IDs: all, and the run is held."""
-        from jobmgr.service import kill, reach, steer
+        from jobmgr.service import kill, steer
 
         if not ids:
-            reach.prepare_kill(self._ctx)
             steer.hold_run(self._ctx, True)
         jobs = self._stored_many(ids, ACTIVE | {State.QUEUED})
         results = [KillResult(one.job.id, one.result, one.text) for one in kill.drop_queued(self._ctx, jobs)]

@@ -254,12 +254,9 @@ class Session:
         With ``ids``: these tasks now, whatever the graph says. ``new``: delete the run of that name first, on
         its hosts too. Hosts that could not be reached are told as events; their tasks stay queued.
         """
-        from jobmgr.service import reach
-
         ctx = self._install(suite, name, cycle, new)
         run = Run(self, ctx)
         self._wished = run.name
-        reach.prepare_first(ctx)
         if ids:
             run._submit_now(ids)
         else:

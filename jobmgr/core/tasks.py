@@ -177,11 +177,6 @@ class SuiteDef:
         }
         return json.dumps(value, separators=(",", ":"))
 
-    def platforms(self) -> set[str]:
-        """The platforms (or groups of them) that tasks name."""
-        table = self.tasks if isinstance(self.tasks, TaskTable) else TaskTable.of(self.tasks.values())
-        return {template.task.platform for template in table.templates}
-
     def with_tasks(self, tasks: Sequence[TaskDef]) -> SuiteDef:
         """The suite with more tasks, which wait for nothing; one of the same name is replaced."""
         table = self.tasks if isinstance(self.tasks, TaskTable) else TaskTable.of(self.tasks.values())

@@ -10,7 +10,7 @@ from jobmgr.core.states import ACTIVE, FINAL
 from jobmgr.errors import JobmgrError
 from jobmgr.service import loop, retrieve
 from jobmgr.service.context import RunContext
-from jobmgr.service.reach import needs_person, prepare_poll
+from jobmgr.service.reach import needs_person
 from jobmgr.service.workers import each
 from jobmgr.store import records
 from jobmgr.store.records import Job, Retrieval, by_place
@@ -38,7 +38,6 @@ def fetch(ctx: RunContext, jobs: Sequence[Job], to: Path | None) -> Fetched:
     listed = {entry.number for entry in _entries(ctx, jobs, records.RETRIEVAL_STATES)}
     unlisted = [job for job in jobs if job.state in ACTIVE or job.number not in listed]
     if unlisted:
-        prepare_poll(ctx, by_place(unlisted))
         rsync.get_ready()
         turned = loop.look(ctx, unlisted)
         fetched.outcome += turned.totals.retrieved

@@ -8,21 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from jobmgr.errors import JobmgrError
 from jobmgr_remote import wire
 
 if TYPE_CHECKING:
     from jobmgr.platforms.model import Platform
     from jobmgr.transport.base import Hold, Transport
     from jobmgr.transport.conversation import Talks
-    from jobmgr.transport.remote_call import RemoteSettings, Reply
+    from jobmgr.transport.remote_call import Reply
 
 OnRecord = Callable[[str, Any], None]
 _WITH_RUNNERS = (wire.JOBS_SUBMIT, wire.JOBS_POLL, wire.JOBS_KILL, wire.SCAN, wire.CHECK)
 LEAVE = 2.0
 """Seconds that the host sides of all hosts get to come to their end when the command does."""
-IDLE_TIMEOUT = 60.0
-"""Seconds without a word in either direction after which a call is given up."""
 _FOLLOWED = (wire.JOBS_SUBMIT, wire.JOBS_POLL)
 """After these the next call of a command that stays comes soon; after ``remote-init`` it comes at once."""
 
@@ -92,27 +89,6 @@ class Hosts:
                 found = self._talks[platform.name, host] = Talks(transport)
             return found
 
-    def prepare(self, platform: Platform, host: str, verb: str) -> None:
-        """A call of this verb is about to come: connect, and start the host side, while the request is put together.
-        Never raises: what is wrong is said to the call.
-        """
-        from jobmgr.transport.remote_call import verb_command
-
-        try:
-            talks = self._talks_with(platform, host)
-            if talks is not None:
-                talks.prepare(verb_command(verb, _settings(platform)), IDLE_TIMEOUT)
-        except JobmgrError:
-            pass
-
-    def connect(self, platform: Platform, host: str) -> None:
-        """Have a connection to a host. Raises ConnectError."""
-        talks = self._talks_with(platform, host)
-        if talks is None:
-            self.transport(platform, host).connect()
-        else:
-            talks.connect()
-
     def call(
         self,
         platform: Platform,
@@ -125,13 +101,14 @@ class Hosts:
         common: dict[str, Any] | None = None,
         on_record: OnRecord | None = None,
         hold: Hold | None = None,
-        idle_timeout: float = IDLE_TIMEOUT,
+        idle_timeout: float = 60.0,
     ) -> Reply:
         """One remote subcommand on one host. Raises what ``remote_call.call`` raises.
 
         Runners that are not built in travel along.
         """
         from jobmgr.platforms import third_party
+        from jobmgr.transport.remote_call import RemoteSettings
         from jobmgr.transport.remote_call import call as remote_call
 
         if verb in _WITH_RUNNERS:
@@ -149,7 +126,7 @@ class Hosts:
             on_record=on_record,
             hold=hold,
             idle_timeout=idle_timeout,
-            remote=_settings(platform),
+            remote=RemoteSettings(platform.python, platform.use_login_shell, platform.remote_command),
             talks=talks,
             more=talks is not None and (verb == wire.REMOTE_INIT or (self.staying and verb in _FOLLOWED)),
         )
@@ -166,9 +143,3 @@ class Hosts:
             each.close(max(0.0, until - time.monotonic()))
         for transport in transports:
             transport.close()
-
-
-def _settings(platform: Platform) -> RemoteSettings:
-    from jobmgr.transport.remote_call import RemoteSettings
-
-    return RemoteSettings(platform.python, platform.use_login_shell, platform.remote_command)

@@ -6,7 +6,6 @@ note on the host and a doubt beside its jobs; no state changes.
 
 from __future__ import annotations
 
-import contextlib
 import random
 from collections.abc import Collection
 from dataclasses import replace
@@ -25,10 +24,7 @@ from jobmgr.errors import (
 from jobmgr.platforms.model import Platform
 from jobmgr.service.context import RunContext
 from jobmgr.store.records import CLEAR, LOG_IN, Host
-from jobmgr_remote import wire
 
-AHEAD = 4
-"""Host sides of at most so many hosts are started ahead of their calls; with more the processors are busy anyway."""
 CONTACT_AGAIN = 1.0
 """Seconds after which one more answer of a host is written down again, though nothing else has changed."""
 AUTH_COOL_DOWN = 3600.0
@@ -45,39 +41,6 @@ def needs_person(error: JobmgrError) -> bool:
 def blocked(record: Host, now: float) -> bool:
     """Whether a host is to be left alone for now."""
     return record.blocked_until is not None and record.blocked_until > now
-
-
-def prepare_first(ctx: RunContext) -> None:
-    """The first contact of a run with its host is about to come, if it is known which that will be."""
-    with contextlib.suppress(JobmgrError):
-        names = ctx.suite.platforms()
-        if len(names) != 1:  # who knows when the second one will be needed
-            return
-        (name,) = names
-        (platform, *others) = ctx.world.candidates(name)
-        host = platform.hosts[0]
-        if not others and len(platform.hosts) == 1 and not ctx.store.host(name, host).initialised_epoch:
-            _prepare(ctx, wire.REMOTE_INIT, [(name, host)])
-
-
-def prepare_poll(ctx: RunContext, places: Collection[tuple[str, str]] | None = None) -> None:
-    """These (platform, host) are about to be asked; without any, those of all active jobs."""
-    _prepare(ctx, wire.JOBS_POLL, ctx.store.active_counts() if places is None else places)
-
-
-def prepare_kill(ctx: RunContext) -> None:
-    """All active jobs are about to be killed."""
-    _prepare(ctx, wire.JOBS_KILL, ctx.store.active_counts())
-
-
-def _prepare(ctx: RunContext, verb: str, places: Collection[tuple[str, str]]) -> None:
-    """These (platform, host) are connected, and their host sides start, while their requests are put together. Never
-    raises for a host.
-    """
-    for name, host in places if len(places) <= AHEAD else ():
-        with contextlib.suppress(JobmgrError):
-            if not blocked(ctx.store.host(name, host), ctx.now()):
-                ctx.world.hosts.prepare(ctx.world.platform(name), host, verb)
 
 
 def connect_any(ctx: RunContext, platform: Platform) -> str:
@@ -97,7 +60,7 @@ def connect_any(ctx: RunContext, platform: Platform) -> str:
             last = last or _still_blocked(record)
             continue
         try:
-            ctx.world.hosts.connect(platform, host)
+            ctx.world.hosts.transport(platform, host).connect()
         except ConnectError as error:
             note_trouble(ctx, platform.name, host, error)
             last = error

@@ -39,8 +39,6 @@ class Hold:
 
     resting = False
     """Whether nothing is expected from the command, so that its silence is none."""
-    taken = False
-    """Whether some of what goes to stdin has left here: a run that failed cannot be repeated then."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
@@ -84,10 +82,6 @@ class Hold:
         self.close()
 
 
-class Abandoned(Exception):
-    """Nobody waits for the command any more."""
-
-
 class Feed(Hold):
     """A stdin that somebody goes on to write to, piece by piece, until its release."""
 
@@ -96,7 +90,6 @@ class Feed(Hold):
         self._pieces: deque[bytes] = deque()
         self._lock = threading.Lock()
         self._closed = False
-        self._abandoned = False
 
     def send(self, data: bytes) -> None:
         """One more piece for stdin; lost if the command has ended."""
@@ -115,13 +108,6 @@ class Feed(Hold):
             self._closed = True
             super().close()
 
-    def abandon(self) -> None:
-        """Have the run given up, wherever it is: its transport gets Abandoned from :meth:`take`."""
-        with self._lock:
-            self._abandoned = True
-            if not self._closed:
-                os.write(self._write, b"x")
-
     def rest(self) -> None:
         """From here on no answer is expected."""
         self.resting = True
@@ -133,9 +119,6 @@ class Feed(Hold):
 
     def take(self) -> bytes | None:
         os.read(self._read, 1)
-        if self._abandoned:
-            raise Abandoned
-        self.taken = self.taken or bool(self._pieces)
         return self._pieces.popleft() if self._pieces else None
 
 

@@ -2,13 +2,11 @@
 
 A call that says ``more`` is answered by a host side that stays for the next one (docs/protocol.md, "Calling"): that
 costs neither a session, nor a shell, nor a Python, and one round trip instead of three. Whether it stays is the
-host's word, told with each answer; one that has rested too long is not spoken to again. One may also be prepared:
-connected, and its host side started, while the first request is still being put together.
+host's word, told with each answer; one that has rested too long is not spoken to again.
 """
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 import time
@@ -48,16 +46,11 @@ class Conversation:
         self._take: OnChunk = _ignore
         self._is_heard: Asked = _never
         self._is_over: Asked = _never
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._heard = False
         self._stop = False
         self._rests_since = 0.0
         self._thread: threading.Thread | None = None
-        self._early: list[bytes] | None = None
-        self._tried = threading.Event()
-        self._refused: ConnectError | None = None
-        self.prepared = False
-        """Whether it was started ahead, and nothing has been said yet."""
 
     @property
     def usable(self) -> bool:
@@ -65,23 +58,6 @@ class Conversation:
         alive = self._thread is not None and self._thread.is_alive()
         rests = self._feed.resting and not self._feed.released
         return alive and rests and time.monotonic() - self._rests_since < FRESH
-
-    @property
-    def command(self) -> str:
-        """What the host was told to run."""
-        return self._command
-
-    def prepare(self) -> None:
-        """Connect and start the host side in the background; it waits for its first request."""
-        self.prepared = True
-        self._early = []
-        self._rests_since = time.monotonic()
-        self._feed.rest()
-        self._start(b"")
-
-    def _start(self, request: bytes) -> None:
-        self._thread = threading.Thread(target=self._run, args=(request,), name="conversation", daemon=True)
-        self._thread.start()
 
     def exchange(
         self, request: bytes, hold: Hold | None, take: OnChunk, heard: Asked, over: Asked
@@ -91,24 +67,21 @@ class Conversation:
         Once ``hold`` is released, the host is told to come to an end with this one. Raises as ``Transport.run``
         does; a ConnectError (nothing was sent) only for the first request.
         """
-        first = self.prepared or self._thread is None
         with self._lock:
             self._take, self._is_heard, self._is_over = take, heard, over
-            self._heard = self._stop = self.prepared = False
-            early, self._early = self._early, None
-            for chunk in early or ():
-                self._chunk(chunk)
-        if self._thread is None:
-            self._start(request)
+            self._heard = self._stop = False
+        first = self._thread is None
+        if first:
+            self._thread = threading.Thread(target=self._run, args=(request,), name="conversation", daemon=True)
+            self._thread.start()
         else:
             self._feed.resume(request)
         if hold is not None:
             hold.then(self._stop_it)
         try:
             outcome = self._wait(UNHEARD if first and hold is None else None)
-        except BaseException:  # an interrupt: no process of this side is left that waits for the host
-            self._feed.abandon()
-            self._join(LEAVE)
+        except BaseException:
+            self._feed.release()
             raise
         finally:
             if hold is not None:
@@ -129,9 +102,6 @@ class Conversation:
     def close(self, patience: float = LEAVE) -> None:
         """Let the host side end, and wait for it so many seconds."""
         self.release()
-        self._join(patience)
-
-    def _join(self, patience: float) -> None:
         if self._thread is not None:
             self._thread.join(patience)
 
@@ -147,36 +117,13 @@ class Conversation:
     def _run(self, request: bytes) -> None:
         outcome: Completed | BaseException
         try:
-            if self.prepared:
-                self._connect()
             outcome = self._transport.run(self._command, request, self._feed, self.idle_timeout, self._chunk)
         except BaseException as error:  # raised by the thread that waits
             outcome = error
         self._feed.close()
         self._outcome.put(outcome)
 
-    def _connect(self) -> None:
-        try:
-            self._transport.connect()
-        except ConnectError as error:
-            self._refused = error
-            raise
-        finally:
-            self._rests_since = time.monotonic()
-            self._tried.set()
-
-    def await_connection(self) -> None:
-        """Of one that is prepared: the attempt to connect is over. Raises its ConnectError, unless that is old."""
-        while not self._tried.wait(HEARING):
-            pass
-        if self._refused is not None and time.monotonic() - self._rests_since < FRESH:
-            raise self._refused
-
     def _chunk(self, chunk: bytes) -> None:
-        with self._lock:
-            if self._early is not None:
-                self._early.append(chunk)
-                return
         self._take(chunk)
         with self._lock:
             self._heard = self._heard or self._is_heard()
@@ -226,44 +173,12 @@ class Talks:
         ``more``: whether the request asks the host to stay.
         """
         talk = self._taken()
-        if talk is not None and talk.prepared:
-            talk.await_connection()
-        if talk is not None and not (talk.usable and talk.idle_timeout == idle_timeout and _fits(talk, command)):
-            talk.close()
-            talk = None
-        if talk is not None and talk.prepared:
-            with contextlib.suppress(ConnectError):  # it has no session; nothing was sent
-                return self._exchange(talk, request, hold, take, heard, over)
-            talk = None
         if talk is None and not more:
             return self._transport.run(command, request, hold, idle_timeout, take)
-        talk = talk or Conversation(self._transport, command, idle_timeout)
-        return self._exchange(talk, request, hold, take, heard, over)
-
-    def prepare(self, command: str, idle_timeout: float) -> None:
-        """Start a conversation ahead: the next call of this command, with this timeout, goes on with it. Not where one
-        rests. An attempt to connect that fails is that call's attempt: nobody knocks twice.
-        """
-        with self._lock:
-            if self._resting is not None:
-                return
-            self._resting = talk = Conversation(self._transport, command, idle_timeout)
-        talk.prepare()
-
-    def connect(self) -> None:
-        """As ``Transport.connect``, by what was prepared if there is something. Raises ConnectError."""
-        talk = self._resting
-        if talk is not None and talk.prepared:
-            try:
-                talk.await_connection()
-            except ConnectError:
-                self._taken()
-                raise
-        self._transport.connect()
-
-    def _exchange(
-        self, talk: Conversation, request: bytes, hold: Hold | None, take: OnChunk, heard: Asked, over: Asked
-    ) -> Completed | None:
+        if talk is None or not talk.usable or talk.idle_timeout != idle_timeout:
+            if talk is not None:
+                talk.close()
+            talk = Conversation(self._transport, command, idle_timeout)
         done = talk.exchange(request, hold, take, heard, over)
         if done is None:
             self._keep(talk)
@@ -291,11 +206,6 @@ class Talks:
             before, self._resting = self._resting, talk
         if before is not None:
             before.close()
-
-
-def _fits(talk: Conversation, command: str) -> bool:
-    """One that has begun takes any request; the first one is that of the command line."""
-    return not talk.prepared or talk.command == command
 
 
 def _ignore(_chunk: bytes) -> None:

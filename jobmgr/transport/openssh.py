@@ -199,14 +199,14 @@ class OpenSSH:
                 raise self._no_session() from None
             except _MasterGone:
                 masters += 1
-                if masters > 2 or (hold is not None and hold.taken):
+                if masters > 2:
                     said = f"{self.host}: the shared connection broke as soon as it stood"
                     raise ConnectError(said) from None
                 continue
             except Silence:
                 self._suspect()
                 raise IdleTimeout(f"{self.host}: connected, but silent for {idle_timeout:g} s") from None
-            if (hold is not None and hold.taken) or not patience.pause():
+            if not patience.pause():
                 raise self._no_session()
 
     def _no_session(self) -> ConnectError:
