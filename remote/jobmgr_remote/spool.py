@@ -237,9 +237,16 @@ class Spool(object):
                     found.append(Slot(int(name), process.pid, process.start, closed, process.state == proc.STOPPED))
         return sorted(found)
 
-    def unregister(self, slot: Slot) -> None:
-        """A slot that was ended."""
-        unlink("%s/%d" % (self.slots, slot.number))
+    def unregister(self, slots: "list[Slot]") -> None:
+        """Slots that were ended. Their numbers may be others' by now; what cannot be done a later call does."""
+        try:
+            with self.lock(0.0):  # a new slot registers while that is held
+                for slot in slots:
+                    path = "%s/%d" % (self.slots, slot.number)
+                    if read_small(path, 200).strip() == slot.name:
+                        unlink(path)
+        except OSError:
+            pass
 
     def mark(self, number: int, pid: int, kind: str) -> str:
         return "%s/%d.%d.%s" % (self.slots, number, pid, kind)

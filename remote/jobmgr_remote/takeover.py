@@ -53,7 +53,7 @@ class Takeover(object):
         self._let_go_on()
         for slot in self._done:
             slot.send(signal.SIGKILL)
-            self._spool.unregister(slot)
+        self._spool.unregister(self._done)
         self._lock.__exit__()
 
     def _let_go_on(self) -> None:

@@ -180,6 +180,20 @@ def test_word_of_work_that_others_have_done_keeps_no_slot(host: Host) -> None:
     await_that(lambda: not host.slots())
 
 
+def test_a_number_that_is_another_slots_by_now_stays_registered(host: Host) -> None:
+    (item,) = running(host)
+    token = str(item["token"])
+    with released(host, [item]) as takeover:
+        takeover.stop([target_of(host, item)])
+        takeover.tell(token)
+        end(host, item)
+        takeover.finish([token], set(), 60.0)
+        assert len(takeover._done) == 1
+        me = proc.own()
+        (host.spool / "slots" / "1").write_text(f"{me.pid} {me.start}\n")
+    assert (host.spool / "slots" / "1").exists()
+
+
 def test_only_one_stops_slots_and_a_poll_does_not_disturb_it(host: Host) -> None:
     first, second = running(host, 2)
     with released(host, [first]) as one, released(host, [second]) as other:
