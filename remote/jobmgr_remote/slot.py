@@ -146,16 +146,13 @@ class Slot(object):
 
     def _try(self, name: str) -> bool:
         """Take an entry and run its job, unless another slot is faster. True if it was ours."""
-        taken, queued = self.spool.taken + "/" + name, self.spool.queue + "/" + name
-        if not fence.create_directly(taken, "%d %s\n" % (self.me.pid, self.me.start)):
+        if not fence.create_directly(self.spool.taken + "/" + name, "%d %s\n" % (self.me.pid, self.me.start)):
             return False
         entry = self.spool.read_entry(name)
         if entry is not None and not self._run(entry):
             self._ending = True
             return True
-        # The queue's side goes first: an entry that is taken but not queued is run by nobody.
-        unlink(queued)
-        unlink(taken)
+        self.spool.remove(name)
         return entry is not None
 
     def _run(self, entry: Queued) -> bool:

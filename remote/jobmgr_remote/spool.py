@@ -203,15 +203,19 @@ class Spool(object):
     def _content_and_slots(self) -> "tuple[Content, dict[str, Slot]]":
         return self.content(), {slot.name: slot for slot in self.live_slots()}
 
+    def remove(self, name: str) -> None:
+        """Take an entry that is through out of the spool."""
+        # The queue's side goes first: an entry that is taken but not queued is run by nobody.
+        unlink(self.queue + "/" + name)
+        unlink(self.taken + "/" + name)
+
     def leave(self, name: str, slot: Slot) -> bool:
         """All is recorded about the job of this entry: it leaves the spool, and its slot, which is to retire, closes
         its door, as it would itself. False if there is more to do for that slot, or this could not be done.
         """
         door = self.mark(slot.number, slot.pid, "last")
         try:
-            # The queue's side goes first: an entry that is taken but not queued is run by nobody.
-            unlink(self.queue + "/" + name)
-            unlink(self.taken + "/" + name)
+            self.remove(name)
             if fence.create_directly(door, ""):
                 return True
             unlink(door)  # it was told of work; others have done it, if it is still to retire
@@ -356,8 +360,7 @@ class Spool(object):
             and proc.is_job_process(claim.pid, claim.start, entry.token)
         ):
             return 1
-        unlink(self.queue + "/" + name)
-        unlink(self.taken + "/" + name)
+        self.remove(name)
         return 0
 
     def _put_back(self, name: str) -> None:

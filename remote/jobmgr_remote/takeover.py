@@ -20,6 +20,7 @@ from jobmgr_remote.ending import Target
 from jobmgr_remote.lock import Held
 from jobmgr_remote.spool import Keeper, Slot, Spool
 
+#: As in ``time``, from Python 3.7 on; what start times of processes count from.
 CLOCK_BOOTTIME = 7
 
 
@@ -34,8 +35,7 @@ class Takeover(object):
         self.keeper = keeper
         self._lock = spool.kill_lock()
         self._is_alone = False
-        self._targets = {}  # type: dict[str, Target]
-        self._stopped = {}  # type: dict[str, Slot]
+        self._stopped = {}  # type: dict[str, tuple[Target, Slot]]
         self._told = set()  # type: set[str]
         self._done = []  # type: list[Slot]
 
@@ -59,7 +59,7 @@ class Takeover(object):
     def _let_go_on(self) -> None:
         import signal
 
-        for slot in self._stopped.values():
+        for _, slot in self._stopped.values():
             slot.send(signal.SIGCONT)
         self._stopped.clear()
 
@@ -74,8 +74,7 @@ class Takeover(object):
         for target in targets if self._is_alone else []:
             slot = self.keeper.slot(target.token)
             if slot is not None and not target.wrapper and self.keeper.retires(target.token):
-                self._targets[target.token] = target
-                self._stopped[target.token] = slot
+                self._stopped[target.token] = (target, slot)
                 slot.send(signal.SIGSTOP)
 
     def holds(self, token: str) -> bool:
@@ -91,9 +90,10 @@ class Takeover(object):
         """The jobs of these tokens have ended, but the troubled ones. Their records are there afterwards, as far as
         that takes no more than so many seconds.
         """
-        for token, slot in list(self._stopped.items()):
-            if token in self._told and token not in troubled and self._record(self._targets[token], slot):
-                self._done.append(self._stopped.pop(token))
+        for token, (target, slot) in list(self._stopped.items()):
+            if token in self._told and token not in troubled and self._record(target, slot):
+                del self._stopped[token]
+                self._done.append(slot)
         self._let_go_on()
         self.keeper.await_records(tokens, seconds)
 
