@@ -1,7 +1,7 @@
 """The control socket of an ssh master, spoken to directly.
 
-OpenSSH's ``PROTOCOL.mux``: packets are a 32-bit length and a body of 32-bit numbers. ``ssh -O check``
-does the same at the price of one process per look.
+OpenSSH's ``PROTOCOL.mux``: packets are a 32-bit length and a body of 32-bit numbers and of texts with a length in
+front. ``ssh -O check`` does the same at the price of one process per look.
 """
 
 from __future__ import annotations
@@ -94,21 +94,28 @@ def _ask(path: str, request: int) -> bytes | None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(ANSWER_TIMEOUT)
             connection.connect(path)
-            hello = struct.pack(">II", HELLO, VERSION)
-            question = struct.pack(">II", request, 0)
-            connection.sendall(_packet(hello) + _packet(question))
-            if _receive(connection)[:4] != struct.pack(">I", HELLO):
-                return None
-            return _receive(connection)
+            connection.sendall(greeting() + packet(struct.pack(">II", request, 0)))
+            return receive(connection) if is_greeting(receive(connection)) else None
     except OSError:
         return None
 
 
-def _packet(body: bytes) -> bytes:
+def greeting() -> bytes:
+    """What both sides say first."""
+    return packet(struct.pack(">II", HELLO, VERSION))
+
+
+def is_greeting(body: bytes) -> bool:
+    return body[:4] == struct.pack(">I", HELLO)
+
+
+def packet(body: bytes) -> bytes:
+    """A body with its length in front."""
     return struct.pack(">I", len(body)) + body
 
 
-def _receive(connection: socket.socket) -> bytes:
+def receive(connection: socket.socket) -> bytes:
+    """The body of the next packet. Raises OSError (TimeoutError after the socket's timeout), also at the end."""
     (length,) = struct.unpack(">I", _exactly(connection, 4))
     if length > 65536:
         raise OSError("not a control socket")

@@ -36,11 +36,11 @@ class Local:
     ) -> Completed:
         process = self._start(command)
         try:
-            code, out, err = pump(process, stdin, hold, idle_timeout, on_chunk)
+            code, out, err = pump(_Child(process), stdin, hold, idle_timeout, on_chunk)
         except Silence as exc:
             raise IdleTimeout(f"{self.host}: no answer for {idle_timeout:g} s") from exc
         finally:
-            close_pipes(process)
+            close_pipes(process.stdin, process.stdout, process.stderr)
             if process.poll() is None:
                 reap_later(process)
         return Completed(exit_code(code), out, err)
@@ -69,3 +69,20 @@ class Local:
 
     def close(self) -> None:
         """There is nothing to let go of."""
+
+
+class _Child:
+    """A process as :func:`pump` wants it."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self.stdin, self.stdout, self.stderr = process.stdin, process.stdout, process.stderr
+        self._process = process
+
+    def wait(self, timeout: float) -> int:
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise Silence from None

@@ -1,4 +1,4 @@
-"""Transport ``openssh``: the ``ssh`` program over one shared connection (a "master") per user@host:port.
+"""Transport ``openssh``: sessions over one shared connection of the ``ssh`` program (a "master") per user@host:port.
 
 The master is started on purpose (``ssh -MN``), never as a side effect of a session: a master that
 forks out of a session keeps that session's stderr open, and whoever reads it hangs. Its stdio is
@@ -18,7 +18,6 @@ import select
 import shlex
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -35,13 +34,15 @@ from jobmgr.transport.control_socket import ControlPaths, control_paths
 from jobmgr.transport.environment import for_ssh, outliving, scrubbed
 from jobmgr.transport.flocked import flocked
 from jobmgr.transport.identity import read_identity
+from jobmgr.transport.mux_session import NO_STATUS, HungUp, MasterGone, MuxSession
 from jobmgr.transport.pace import wait_for_turns
-from jobmgr.transport.pump import Silence, close_pipes, pump, reap_later
+from jobmgr.transport.pump import Silence, pump, reap_later
 from jobmgr.transport.sessions import NoSession, Patience, SessionGate, SessionRefused
 from jobmgr.transport.ssh_settings import SshOptions, SshSettings, proxy_argv, read_settings, seconds
 
 IDLE_LIFE = 600
 """Seconds that a master lives without a session (``ControlPersist``)."""
+ENDED_BY_SIGNAL = 255
 PROBE_TIMEOUT = 5.0
 SESSION_PATIENCE = 60.0
 """Seconds to wait for a free session on a host that allows few of them."""
@@ -57,10 +58,6 @@ ALWAYS = (
     "-oForwardAgent=no",
     "-oForwardX11=no",
 )
-
-
-class _MasterGone(Exception):
-    """The master went away before the session was asked for; nothing was sent."""
 
 
 def _socket_argument(path: str) -> str:
@@ -95,15 +92,15 @@ def _audible_jump(settings: SshSettings, options: SshOptions, log: str) -> list[
     return ["-oProxyCommand=" + command.replace("%", "%%")]
 
 
-def worker_argv(host: str, path: str, log: str | None = None) -> list[str]:
-    """The command line of one session over the master; the remote command follows it.
+def worker_argv(host: str, path: str) -> list[str]:
+    """The command line of one session over the master, for rsync; the remote command follows it.
 
     It reads no configuration: all of that concerns the connection, which stands. With
     ``ProxyCommand=false`` a session that the master refuses fails, where ssh would otherwise log in anew.
     """
     return [
         "ssh",
-        *("-F", "/dev/null", *(("-E", log) if log else ())),
+        *("-F", "/dev/null"),
         *ALWAYS,
         *("-S", _socket_argument(path), "-oControlMaster=no", "-oProxyCommand=false", "-oLogLevel=ERROR"),
         *(host, "--"),  # ssh looks for options behind the host too (which checked_host has seen)
@@ -113,7 +110,7 @@ def worker_argv(host: str, path: str, log: str | None = None) -> list[str]:
 class OpenSSH:
     """One host by way of the ``ssh`` program.
 
-    ``exit_code`` is 255 where the login shell itself died of a signal: ssh is told which, and does not
+    ``exit_code`` is 255 where the login shell itself died of a signal: the master is told which, and does not
     say. (A signal of a command below a shell that lives on is 128+N, as with the other transports.)
     """
 
@@ -163,7 +160,7 @@ class OpenSSH:
             return False
         try:
             self._session("exit 0", b"", None, PROBE_TIMEOUT, None)
-        except (Silence, _MasterGone, ConnectionLost):
+        except (Silence, MasterGone, ConnectionLost):
             end_master(paths)
             return False
         except SessionRefused:  # it did answer
@@ -197,7 +194,7 @@ class OpenSSH:
                         self._gate.refused()
             except NoSession:
                 raise self._no_session() from None
-            except _MasterGone:
+            except MasterGone:
                 masters += 1
                 if masters > 2:
                     said = f"{self.host}: the shared connection broke as soon as it stood"
@@ -223,55 +220,25 @@ class OpenSSH:
     def _session(
         self, command: str, stdin: bytes, hold: Hold | None, idle_timeout: float, on_chunk: OnChunk | None
     ) -> Completed:
-        """One session over the master. What ssh itself says goes to a file of its own (``-E``), so that
-        words of the remote command are never taken for it."""
+        """One session over the master."""
         _, paths = self._resolve()
-        fd, log = tempfile.mkstemp(prefix="w", dir=os.path.dirname(paths.socket))
-        os.close(fd)
         try:
-            process = _spawn_worker([*worker_argv(self.host, paths.socket, log), command])
-            try:
-                code, out, err = pump(process, stdin, hold, idle_timeout, on_chunk)
-            finally:
-                _end(process)
-            if code < 0 or code == 255:
-                self._check_255(code, _read(log), paths)
-            return Completed(code, out, err)
-        finally:
-            os.unlink(log)
-
-    def _check_255(self, code: int, said: str, paths: ControlPaths) -> None:
-        """Return if the remote command itself ended with 255 (or by a signal: ssh does not say which)."""
-        if "read from master failed" in said or code < 0:
-            raise ConnectionLost(f"{self.host}: the connection broke; the request may have arrived")
-        if re.search(r"session request failed|refused by peer|Master refused", said):
-            raise SessionRefused
-        if re.search(r"UNKNOWN port|Control socket connect|mux_client_hello", said):
-            raise _MasterGone
-        if said.strip() or control_socket.alive(paths.socket) is None:
-            detail = ssh_errors.last_words(said)
+            with contextlib.closing(MuxSession(paths.socket, command, idle_timeout)) as session:
+                code, out, err = pump(session, stdin, hold, idle_timeout, on_chunk)
+        except HungUp:
+            code, out, err = NO_STATUS, b"", b""
+        else:
+            if code == NO_STATUS and control_socket.alive(paths.socket) is not None:
+                code = ENDED_BY_SIGNAL
+        if code == NO_STATUS:
             raise ConnectionLost(
                 f"{self.host}: the connection broke before the command ended; the request may have arrived"
-                + (f" ({detail})" if detail else "")
             )
+        return Completed(code, out, err)
 
     def rsync_shell(self) -> list[str] | None:
         _, paths = self._resolve()
         return worker_argv(self.host, paths.socket)
-
-
-def _spawn_worker(argv: list[str]) -> subprocess.Popen[bytes]:
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        argv, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, env=for_ssh(), start_new_session=True
-    )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    close_pipes(process)
-    if process.poll() is None:
-        process.kill()
-        reap_later(process)
 
 
 def _read(path: str) -> str:

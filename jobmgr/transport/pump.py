@@ -1,6 +1,6 @@
-"""Feed a local child process and take its output, both at once, with an idle timeout.
+"""Feed a command and take its output, both at once, with an idle timeout.
 
-The three pipes never wait for one another: a child that writes megabytes before it reads its stdin
+The three pipes never wait for one another: a command that writes megabytes before it reads its stdin
 does not block, and neither does one that reads without writing.
 """
 
@@ -9,19 +9,35 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import subprocess
 import threading
 import time
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, TYPE_CHECKING, Protocol
 
 from jobmgr.transport.base import STDERR_LIMIT, Hold, OnChunk
+
+if TYPE_CHECKING:
+    import subprocess
 
 CHUNK = 1 << 16
 
 
 class Silence(Exception):
     """No byte in either direction for the idle timeout."""
+
+
+class Piped(Protocol):
+    """A command that runs, with unbuffered pipes."""
+
+    @property
+    def stdin(self) -> IO[bytes]: ...
+    @property
+    def stdout(self) -> IO[bytes]: ...
+    @property
+    def stderr(self) -> IO[bytes]: ...
+    def wait(self, timeout: float) -> int:
+        """Its exit code. Raises :class:`Silence` after so many seconds."""
+        ...
 
 
 @dataclass(slots=True)
@@ -36,54 +52,48 @@ class _Taken:
 
 
 def pump(
-    process: subprocess.Popen[bytes],
+    command: Piped,
     stdin: bytes,
     hold: Hold | None,
     idle_timeout: float,
     on_chunk: OnChunk | None,
 ) -> tuple[int, bytes, bytes]:
-    """Run the pipes of ``process`` to their end; return its code as ``Popen`` says it, stdout, stderr.
+    """Run the pipes of a command to their end; return its exit code, stdout, stderr.
 
-    ``process`` has pipes for all three streams. Raises :class:`Silence`, or whatever ``on_chunk``
-    raises; the pipes are closed then and the process is the caller's to end.
+    Raises :class:`Silence`, or whatever ``on_chunk`` or the command's ``wait`` raises; the pipes are closed then, and
+    the command is the caller's to end.
     """
     try:
         with selectors.DefaultSelector() as selector:
-            taken = _run_pipes(selector, process, memoryview(stdin), hold, idle_timeout, on_chunk)
-        try:
-            code = process.wait(idle_timeout)
-        except subprocess.TimeoutExpired:
-            raise Silence from None
+            taken = _run_pipes(selector, command, memoryview(stdin), hold, idle_timeout, on_chunk)
+        code = command.wait(idle_timeout)
     finally:
-        close_pipes(process)
+        close_pipes(command.stdin, command.stdout, command.stderr)
     return code, b"".join(taken.stdout), bytes(taken.stderr[-STDERR_LIMIT:])
 
 
 def _run_pipes(
     selector: selectors.BaseSelector,
-    process: subprocess.Popen[bytes],
+    command: Piped,
     unsent: memoryview,
     hold: Hold | None,
     idle_timeout: float,
     on_chunk: OnChunk | None,
 ) -> _Taken:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
     taken = _Taken([], bytearray())
-    stream = process.stdin
+    stream = command.stdin
     to_child = stream.fileno()
-    from_child, errors = process.stdout.fileno(), process.stderr.fileno()
+    from_child, errors = command.stdout.fileno(), command.stderr.fileno()
     os.set_blocking(to_child, False)
     selector.register(from_child, selectors.EVENT_READ)
     selector.register(errors, selectors.EVENT_READ)
     if unsent:
         selector.register(to_child, selectors.EVENT_WRITE)
     elif hold is None:
-        process.stdin.close()
+        command.stdin.close()
     if hold is not None:
         selector.register(hold.fileno(), selectors.EVENT_READ)
-    stdin_open = not process.stdin.closed
+    stdin_open = not command.stdin.closed
     reading = {from_child, errors}
     last = time.monotonic()
 
@@ -151,8 +161,8 @@ def _close(stream: IO[bytes]) -> None:
         stream.close()
 
 
-def close_pipes(process: subprocess.Popen[bytes]) -> None:
-    for stream in (process.stdin, process.stdout, process.stderr):
+def close_pipes(*streams: IO[bytes] | None) -> None:
+    for stream in streams:
         if stream is not None:
             _close(stream)
 
