@@ -8,7 +8,7 @@ docs/cli.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 EXIT_OK = 0
 EXIT_JOB_FAILED = 1
@@ -36,8 +36,7 @@ class UsageError(JobmgrError):
     exit_code = EXIT_USAGE
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong in a file: ``suite.yaml:4: tasks.sim: unknown key ...``.
 
     ``line`` counts from 1; 0 means that the problem belongs to the file as a whole.

@@ -49,6 +49,7 @@ PACKAGE_HOMES = {
     "sh": {"transport"},
     "yaml": {"suite", "platforms", "core.yaml_tree"},
     "filelock": {"store", "service"},
+    "msgspec": {"core", "store", "service", "suite", "platforms", "transport", "views", "api", "cli"},
     "rich": {"views", "cli"},
     "argcomplete": {"cli"},
 }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from jobmgr.core.states import State
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     id: str
     state: State
     detail: str = ""
@@ -33,8 +33,7 @@ class Row:
         return self.id.split("/")[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(Struct, frozen=True):
     name: str = "sweep"
     counts: Mapping[State, int] = field(default_factory=dict)
     doubts: int = 0
@@ -44,15 +43,13 @@ class Overview:
     waiting: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class WhyLine:
+class WhyLine(Struct, frozen=True):
     time: float | None
     source: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Why:
+class Why(Struct, frozen=True):
     job: Row
     lines: tuple[WhyLine, ...]
     rule: str

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+
+class Resolved(Struct, frozen=True):
     """What a SUITE word means: ``kind`` is ``run`` or ``path``; ``note`` says which was taken where both were
     possible.
     """
@@ -19,8 +19,7 @@ class Resolved:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DryRun:
+class DryRun(Struct, frozen=True):
     """A job that would be submitted: ``text`` is its job file, as far as it is known without asking the host.
     """
 
@@ -29,8 +28,7 @@ class DryRun:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class TickResult:
+class TickResult(Struct, frozen=True):
     """What one turn did. ``busy``: another process is at work on the run, nothing was done.
 
     ``unreachable`` and ``person`` map hosts to why they gave no answer; for those in ``person`` a person must
@@ -48,8 +46,7 @@ class TickResult:
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class KillResult:
+class KillResult(Struct, frozen=True):
     """What became of one kill: ``killed``, ``already-finished``, ``not-found``, ``could-not``,
     ``no-answer`` or ``refused``; ``text``: why.
     """
@@ -59,8 +56,7 @@ class KillResult:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class RetrieveResult:
+class RetrieveResult(Struct, frozen=True):
     """What came home: number of files, bytes; what was left out, with the reason; what is still to come."""
 
     files: int
@@ -71,8 +67,7 @@ class RetrieveResult:
     person: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class HostResult:
+class HostResult(Struct, frozen=True):
     """What one host did: the paths that it removed, or the error text ("" = none)."""
 
     host: str
@@ -81,8 +76,7 @@ class HostResult:
     exit_code: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class CleanResult:
+class CleanResult(Struct, frozen=True):
     """What was (or would be) deleted: (host, path), host "" for this machine; hosts that refused or gave no
     answer.
     """

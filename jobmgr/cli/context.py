@@ -8,8 +8,9 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol, TextIO
+
+from msgspec import Struct
 
 from jobmgr.core import events
 from jobmgr.errors import EXIT_JOB_FAILED, EXIT_NO_ANSWER, EXIT_OK, EXIT_PERSON, EXIT_REFUSED
@@ -26,8 +27,7 @@ VARIABLES = {
 """Option -> the variable that stands in for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """The options of every verb, after the environment has filled the gaps."""
 
     platforms: str | None = None

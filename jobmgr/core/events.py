@@ -7,21 +7,20 @@ call at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from jobmgr.core.states import State
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(Struct, frozen=True):
     """A host was met for the first time in this run; ``text`` says what was installed there."""
 
     host: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(Struct, frozen=True):
     """A job's state, or its doubt, changed. ``time`` is seconds since the epoch, from job.status where it
     tells.
     """
@@ -39,8 +38,7 @@ class Changed:
     runner: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(Struct, frozen=True):
     """A host could not be asked; ``person`` is true if nothing will help until a person acts."""
 
     host: str
@@ -48,8 +46,7 @@ class Trouble:
     person: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
+class Installed(Struct, frozen=True):
     """Suite files were installed on a host."""
 
     run: str
@@ -57,8 +54,7 @@ class Installed:
     files: int
 
 
-@dataclass(frozen=True, slots=True)
-class Retrieved:
+class Retrieved(Struct, frozen=True):
     """Logs and outputs came home; ``left_out`` pairs a path with the reason."""
 
     run: str
@@ -68,16 +64,14 @@ class Retrieved:
     left_out: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True):
     """Something a person should know; ``level`` is info, warning or error."""
 
     level: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """One turn of the loop is over; ``counts`` are of the latest jobs and of tasks without a job."""
 
     run: str

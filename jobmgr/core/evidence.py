@@ -6,8 +6,9 @@ seconds. What is made for every look at every job is a named tuple: ten thousand
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from jobmgr_remote import wire
 
@@ -91,38 +92,33 @@ class Look(NamedTuple):
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Revoke:
+class Revoke(Struct, frozen=True):
     """Ask the host to claim the token as ``revoked``, so that nothing of it can start any more."""
 
     job: str
 
 
-@dataclass(frozen=True, slots=True)
-class Find:
+class Find(Struct, frozen=True):
     """Ask the host to look the token up in the runner (``find`` in the next poll)."""
 
     job: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resend:
+class Resend(Struct, frozen=True):
     """Send the identical submit request again, to the same host."""
 
     job: str
     after: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class PollAgain:
+class PollAgain(Struct, frozen=True):
     """Look at the job again after so many seconds, whatever its polling interval."""
 
     job: str
     after: float
 
 
-@dataclass(frozen=True, slots=True)
-class Retrieve:
+class Retrieve(Struct, frozen=True):
     """Bring logs and outputs home: the job has ended."""
 
     job: str

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+from msgspec import Struct, field
 
 SUCCEEDED = "succeeded"
 FAILED = "failed"
@@ -44,31 +45,27 @@ means: it ended, in whichever way. A kill is not a failure: ``a:failed => b`` do
 b`` does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Atom:
+class Atom(Struct, frozen=True):
     """``task:output``."""
 
     task: str
     output: str
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """``FAMILY:output`` of ``every`` member, or of any of them. ``members`` follows from ``name``."""
 
     name: str
     output: str
     every: bool
-    members: tuple[str, ...] = field(compare=False, repr=False)
+    members: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class And:
+class And(Struct, frozen=True):
     terms: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Or:
+class Or(Struct, frozen=True):
     terms: tuple[Expr, ...]
 
 
@@ -146,8 +143,7 @@ def satisfied(expr: Expr | None, done: Callable[[str, str], bool]) -> bool:
     return evaluate(expr, lambda task, output: Fact.DONE if done(task, output) else Fact.PENDING) is Fact.DONE
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """What has happened in one cycle.
 
     ``outputs`` that tasks have made so far (events included); ``ended``: tasks that make no further ones
@@ -167,8 +163,7 @@ class Progress:
         return Fact.NEVER if task in self.ended else Fact.PENDING
 
 
-@dataclass(frozen=True)  # no slots: cached_property needs a __dict__
-class Graph:
+class Graph(Struct, frozen=True, dict=True):  # dict: for cached_property
     """What each task waits for.
 
     ``prerequisites`` has every task of the graph (None: nothing to wait for); ``groups`` the members of

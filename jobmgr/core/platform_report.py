@@ -6,9 +6,10 @@ The looking is done elsewhere (``service/platform_check.py``); everything here i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+
+from msgspec import Struct, field
 
 from jobmgr.errors import EXIT_JOB_FAILED, EXIT_NO_ANSWER, EXIT_OK, EXIT_PERSON
 
@@ -30,8 +31,7 @@ class Level(str, Enum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that was looked at. ``advice`` says what to do, for all that hurts; ``seconds`` how long it
     took, None if that means nothing.
     """
@@ -44,8 +44,7 @@ class Finding:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """One transport tried. ``error`` is "" if it connected; ``person``: only a person can mend it."""
 
     transport: str
@@ -54,8 +53,7 @@ class Attempt:
     person: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HostLook:
+class HostLook(Struct, frozen=True):
     """All that was seen of one host. ``wanted`` is the transport that the platform would use, ``used`` the one
     by which the host was looked at ("": none connected). ``found`` is the reply to ``check``, empty if there
     was none (then ``error`` says why). ``sessions`` of ``asked_sessions`` at a time; 0 asked: not tried.
@@ -80,8 +78,7 @@ class HostLook:
     asked_sessions: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """What of a platform the judgement needs. ``chosen``: the keys that somebody wrote, as they are."""
 
     name: str
@@ -95,8 +92,7 @@ class Settings:
     chosen: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformReport:
+class PlatformReport(Struct, frozen=True):
     """The outcome of ``platforms check``. ``stanza`` is YAML for platforms.yaml."""
 
     platform: str

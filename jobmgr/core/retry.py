@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from .states import State
 
@@ -10,16 +10,14 @@ BACKOFF = (10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Seconds between attempts to reach something that failed; the last one repeats."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """The delays of a task, in seconds: one try for each."""
 
     retry_delays: tuple[float, ...] = ()
     submit_retry_delays: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """How a job ended: its final state and what bears on a retry.
 
     ``tries`` and ``submit_tries``: how many delays of each kind its instance has used up. ``retry_safe``:
@@ -34,8 +32,7 @@ class Ended:
     taken: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Next:
+class Next(Struct, frozen=True):
     """What comes next for the instance.
 
     ``again``: it waits for a new job, not before ``at`` (controller clock); ``tries`` and ``submit_tries``:

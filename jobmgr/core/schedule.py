@@ -7,8 +7,9 @@ that these functions stay pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
+
+from msgspec import Struct
 
 from .retry import backoff
 from .states import ACTIVE, State
@@ -81,8 +82,7 @@ def _limit_poll(polled: Polled, minimum: float) -> float | None:
     return polled.last + max(minimum, NEAR_LIMIT[-1])
 
 
-@dataclass(frozen=True, slots=True)
-class Full:
+class Full(Struct, frozen=True):
     """A queue that has refused a job for want of room.
 
     ``active``: the jobs that the platform had then, of ours; ``again``: when ``step`` more are tried though

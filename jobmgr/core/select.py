@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+
+from msgspec import Struct
 
 from jobmgr.core.nearest import hint
 from jobmgr.core.states import State
@@ -16,8 +17,7 @@ from jobmgr.errors import NotFoundError, UsageError
 _PART = re.compile(r"[A-Za-z0-9_.+@%\[\]*?!-]+\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(Struct, frozen=True):
     """One parsed ID; ``cycle`` and ``task`` are globs, ``submit`` is a number or None for the latest."""
 
     text: str
@@ -64,8 +64,7 @@ def _state(text: str, name: str) -> State:
         raise UsageError(f"{text}: unknown state {name!r} ({hint})") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """One task of a cycle as it can be selected; ``submits`` are its job numbers, ascending."""
 
     cycle: str

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from jobmgr.core import graph as graphs
 from jobmgr.core.graph import Graph
@@ -61,8 +63,7 @@ class TaskDef(NamedTuple):
 _DEFAULTS: Mapping[str, Any] = TaskDef._field_defaults
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(Struct, frozen=True):
     """A task key of the suite file and its members: ``task`` with ``{m}`` still in it, the parameters'
     names, and (name, values) of each member. A task without parameters has one member of its own name,
     without values."""
@@ -151,8 +152,7 @@ class TaskTable(Mapping[str, TaskDef]):
         return self.templates[self._places[name][0]]
 
 
-@dataclass(frozen=True, slots=True)
-class SuiteDef:
+class SuiteDef(Struct, frozen=True):
     """A whole suite. ``families`` holds the members of every family and parametrised task, in order;
     ``install`` the patterns of source files, empty for all."""
 

@@ -11,8 +11,9 @@ The event stream of PyYAML is used, not its composer, which is recursive and exp
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from jobmgr.errors import Problem
 
@@ -22,8 +23,7 @@ Path = tuple[str | int, ...]
 Plain = None | str | list["Plain"] | dict[str, "Plain"]
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Struct, frozen=True):
     """A scalar. ``value`` is None for an empty plain scalar; ``literal``: a ``|`` block, whose text
     starts on the line after ``line``."""
 
@@ -36,16 +36,14 @@ class Text:
         return self.line + 1 + offset if self.literal else self.line
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(Struct, frozen=True):
     """A sequence."""
 
     line: int
     items: list[Node] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(Struct, frozen=True):
     """A mapping, in file order; ``key_lines`` has the line of each key."""
 
     line: int

@@ -14,9 +14,9 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from jobmgr.platforms.model import Platform, PlatformGroup
 from jobmgr_remote import runners
@@ -44,6 +44,13 @@ Texts = Sequence[tuple[str, str]]
 Known = tuple[dict[str, Platform], dict[str, PlatformGroup]]
 
 
+class _Kept(msgspec.Struct):
+    """What the file holds."""
+
+    platforms: dict[str, Platform]
+    groups: dict[str, PlatformGroup]
+
+
 def path_of(folder: Path, texts: Texts) -> Path:
     """Where the copy for these files is."""
     made = hashlib.sha256(json.dumps(list(texts)).encode())
@@ -55,55 +62,30 @@ def path_of(folder: Path, texts: Texts) -> Path:
 def recall(path: Path) -> Known | None:
     """What these files came to the last time; None if that is not known, or cannot be understood."""
     try:
-        kept = json.loads(path.read_bytes())
-        names = {each.name for each in fields(Platform)}
-        platforms = {name: _platform(values, names) for name, values in kept["platforms"].items()}
-        groups = {name: PlatformGroup(name, *map(_frozen, rest)) for name, rest in kept["groups"].items()}
+        kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
         if time.time() - path.stat().st_mtime > UNUSED / 2:
             os.utime(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, msgspec.MsgspecError):
         return None
-    return platforms, groups
+    return kept.platforms, kept.groups
 
 
 def keep(path: Path, platforms: Mapping[str, Platform], groups: Mapping[str, PlatformGroup]) -> None:
     """Keep what files came to, for :func:`recall`. A home that cannot be written to is no error."""
     if any(one.runner_file or one.runner not in runners.BUILT_IN for one in platforms.values()):
         return
-    kept = {
-        "platforms": {name: _values(platform) for name, platform in platforms.items()},
-        "groups": {name: [group.platforms, group.selection] for name, group in groups.items()},
-    }
+    kept = msgspec.json.encode(_Kept(dict(platforms), dict(groups)))
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _remove_unused(path.parent)
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
-            json.dump(kept, file)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with open(os.open(beside, flags, 0o600), "wb") as file:
+            file.write(kept)
         os.replace(beside, path)
     except OSError:
         with contextlib.suppress(OSError):
             beside.unlink()
-
-
-def _values(platform: Platform) -> dict[str, Any]:
-    return {each.name: _plain(getattr(platform, each.name)) for each in fields(Platform)}
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else value
-
-
-def _platform(values: dict[str, Any], names: set[str]) -> Platform:
-    """Raises TypeError or ValueError if it is not one."""
-    if set(values) != names:
-        raise ValueError("other keys")
-    return Platform(**{key: _frozen(value) for key, value in values.items()})
-
-
-def _frozen(value: Any) -> Any:
-    """JSON knows no tuples."""
-    return tuple(_frozen(one) for one in value) if isinstance(value, list) else value
 
 
 def _remove_unused(folder: Path) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from jobmgr.core import yaml_tree
 from jobmgr.core.durations import format_duration
@@ -29,8 +31,7 @@ SshHosts = Callable[[], set[str]]
 """The literal Host names of the ssh configuration (``ssh_hosts.literal_hosts``); only called when needed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Platforms:
+class Platforms(Struct, frozen=True):
     """All configured platforms and groups, and the rule for names that are not configured."""
 
     platforms: Mapping[str, Platform] = field(default_factory=dict)
@@ -79,12 +80,10 @@ class Platforms:
         """Every key of a platform with its value and where it comes from. Raises PlatformError."""
         platform = self.resolve(name)
         rows = []
-        for each in fields(Platform):
-            if each.name not in ("name", "origins", "resources"):
-                value = getattr(platform, each.name)
-                rows.append(
-                    Shown(each.name, _shown(each.name, value), platform.origins.get(each.name, DEFAULT))
-                )
+        for key in Platform.__struct_fields__:
+            if key not in ("name", "origins", "resources"):
+                value = getattr(platform, key)
+                rows.append(Shown(key, _shown(key, value), platform.origins.get(key, DEFAULT)))
         rows += [Shown(key, value, platform.origins.get(key, DEFAULT)) for key, value in platform.resources]
         return tuple(rows)
 
@@ -147,8 +146,7 @@ def _read(file: Path, required: bool, problems: list[Problem]) -> str | None:
     return None
 
 
-@dataclass(slots=True)
-class _Loader:
+class _Loader(Struct):
     problems: list[Problem]
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
     origins: dict[str, dict[str, str]] = field(default_factory=dict)

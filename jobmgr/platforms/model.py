@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from jobmgr.core.fields import Directive, Pairs
 from jobmgr_remote import layout
@@ -14,8 +16,7 @@ DEFAULT = "default"
 MIB = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Platform:
+class Platform(Struct, frozen=True):
     """One configured target. Durations are seconds, sizes bytes.
 
     ``max_active`` None: the runner's own default (2 x cores for background, no limit for batch);
@@ -49,7 +50,7 @@ class Platform:
     environment: Pairs = ()
     init_script: str = ""
     resources: Pairs = ()
-    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def chosen(self, key: str) -> bool:
         """Whether somebody wrote this key, so that its value is not the default."""
@@ -76,8 +77,7 @@ def with_runner_defaults(platform: Platform) -> Platform:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformGroup:
+class PlatformGroup(Struct, frozen=True):
     """Platforms that can stand in for one another; ``selection``: ``ordered`` or ``random``."""
 
     name: str
@@ -85,8 +85,7 @@ class PlatformGroup:
     selection: str = "ordered"
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """One line of ``platforms show``."""
 
     key: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from jobmgr.errors import UsageError
 from jobmgr.platforms.model import Platform
@@ -12,8 +12,7 @@ from jobmgr.transport.ssh_settings import SshOptions, read_settings
 from jobmgr_remote import layout
 
 
-@dataclass(frozen=True, slots=True)
-class AuthorizedKey:
+class AuthorizedKey(Struct, frozen=True):
     """``line`` is for ``~/.ssh/authorized_keys`` on the hosts; ``source`` is the file that the key comes from,
     ``others`` those that ssh would offer too.
     """

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from jobmgr.core.events import Emit, Event
 from jobmgr.errors import JobmgrError, SuiteError
@@ -34,8 +35,7 @@ M_SUITE, M_SOURCE, M_HELD, M_FINISHED, M_CREATED, M_ADHOC = (
 )
 
 
-@dataclass(slots=True)
-class World:
+class World(Struct):
     """What all runs of a process share.
 
     ``home`` is the user's home on this machine, ``run_root`` where runs are kept; ``candidates`` gives the
@@ -65,8 +65,7 @@ class World:
                 self.on_event(event)
 
 
-@dataclass(slots=True)
-class RunContext:
+class RunContext(Struct):
     """One run of one suite, opened."""
 
     world: World

@@ -13,10 +13,12 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
 from functools import partial
 from itertools import groupby
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import astuple
 
 from jobmgr.core.plan import Plan
 from jobmgr.core.retry import Ended, Policy, after_final
@@ -56,8 +58,7 @@ _WATCHABLE = (State.SUBMITTED, State.RUNNING)
 Key = tuple[str, str]
 
 
-@dataclass(slots=True)
-class Totals:
+class Totals(Struct):
     """What a turn has done, for the result of ``tick`` and ``poll``."""
 
     polled: int = 0
@@ -76,8 +77,7 @@ class Totals:
             (self.person if needs_person(error) else self.unreachable)[host] = str(error)
 
 
-@dataclass(slots=True)
-class _Watch:
+class _Watch(Struct):
     """A long poll that is under way: the jobs that it asks about, and what keeps its stdin open."""
 
     place: Place
@@ -86,15 +86,13 @@ class _Watch:
     hello: wire.Hello | None = None
 
 
-@dataclass(slots=True)
-class _Work:
+class _Work(Struct):
     """What a worker is at. ``ended``: it is through, and what it brought is in the inbox, or was taken."""
 
     ended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Done:
+class _Done(Struct, frozen=True):
     """A worker has finished: what it was, what it brought (or the exception that ended it)."""
 
     key: tuple[str, ...]
@@ -103,8 +101,7 @@ class _Done:
     error: BaseException | None
 
 
-@dataclass(frozen=True, slots=True)
-class _News:
+class _News(Struct, frozen=True):
     """Evidence that a long poll brought while it goes on."""
 
     watch: tuple[str, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from jobmgr.core.states import ACTIVE, FINAL
 from jobmgr.errors import JobmgrError
@@ -20,8 +21,7 @@ FEW = 20
 """Up to so many jobs are asked for one by one; for more, all files of the run are gone through once."""
 
 
-@dataclass(slots=True)
-class Fetched:
+class Fetched(Struct):
     """What came home, and the hosts that gave no answer."""
 
     outcome: retrieve.Outcome = field(default_factory=retrieve.Outcome)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from jobmgr_remote import wire
 
@@ -32,8 +33,7 @@ def faulty(chaos: str, tell: Callable[[str], None] | None = None) -> Callable[[T
     return lambda transport: Chaotic(transport, parsed, tell)
 
 
-@dataclass(slots=True)
-class Hosts:
+class Hosts(Struct):
     """Makes transports on demand and keeps them until :meth:`close`. Safe to use from several threads.
 
     ``wrap`` is put around every new transport; :func:`faulty` makes one that injects faults. ``staying``: calls of

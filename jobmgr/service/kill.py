@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from jobmgr.core.states import State
 from jobmgr.errors import JobmgrError, RefusedError
@@ -36,8 +37,7 @@ REFUSED = "refused"
 """The result for a job whose host declined: the run was taken over, or the site's policy forbids it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What became of one kill: one of wire.K_*, NO_ANSWER or REFUSED; ``text`` for people."""
 
     job: Job
@@ -45,8 +45,7 @@ class Result:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Killed:
+class Killed(Struct, frozen=True):
     """What one host said."""
 
     results: tuple[Result, ...]

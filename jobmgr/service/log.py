@@ -8,9 +8,10 @@ import os
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from jobmgr.core.states import FINAL, State
 from jobmgr.errors import JobmgrError, NotFoundError, TransportError
@@ -33,8 +34,7 @@ SHORT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class LogFile:
+class LogFile(Struct, frozen=True):
     """One file of a job's log directory: size in bytes, time of its last change, where it is (``here`` or the
     host).
     """

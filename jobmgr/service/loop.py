@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from jobmgr.core.events import Turn
 from jobmgr.core.states import FINAL, State
@@ -20,8 +21,7 @@ OTHERS_EVERY = 1.0
 """Seconds between looks at what other processes have changed in the store."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turned:
+class Turned(Struct, frozen=True):
     """What a turn came to. ``finished``: nothing is left to do in the run."""
 
     totals: Totals = field(default_factory=Totals)

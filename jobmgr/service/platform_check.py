@@ -15,9 +15,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from jobmgr.core.durations import format_duration
 from jobmgr.core.platform_report import Attempt, HostLook, PlatformReport, Settings, report
@@ -71,7 +72,7 @@ def settings_of(platform: Platform) -> Settings:
 def _chosen(platform: Platform) -> dict[str, Any]:
     """The keys that somebody wrote, as they would be written."""
     found: dict[str, Any] = {}
-    for key in (one.name for one in fields(Platform)):
+    for key in Platform.__struct_fields__:
         if not platform.chosen(key) or key in ("hosts", "name", "origins", "resources"):
             continue
         value = getattr(platform, key)

@@ -7,8 +7,9 @@ jobs that a host has told about. A host that gives no answer changes no state: i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from jobmgr.core.decide import decide
 from jobmgr.core.evidence import Look, Retrieve, Verdict
@@ -27,8 +28,7 @@ from jobmgr_remote import wire
 OnEvidence = Callable[[wire.Hello, wire.Evidence], None]
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(Struct):
     """What a call about jobs brought: the hello, evidence by job id, and the error that ended it, if one did."""
 
     hello: wire.Hello | None = None
@@ -123,8 +123,7 @@ def ask(
     return answer
 
 
-@dataclass(frozen=True, slots=True)
-class Concluded:
+class Concluded(Struct, frozen=True):
     """What a conclusion came to: the changes that were stored, and the jobs that have just ended for good.
 
     ``host_doubt``: why nothing can be told of any job on this host, though it answers ("" if it can).

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from jobmgr.core.events import Trouble
 from jobmgr.core.retry import contact_backoff

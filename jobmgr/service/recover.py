@@ -8,8 +8,9 @@ installed suite.yaml, at home if it is there, else from a host.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from jobmgr.core.decide import decide
 from jobmgr.core.evidence import JobView, Look
@@ -32,8 +33,7 @@ NOTHING_REBUILT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Recovered:
+class Recovered(Struct, frozen=True):
     """What was found: jobs, the new epoch, hosts that answered, and hosts that did not (with the reason)."""
 
     jobs: int
@@ -42,8 +42,7 @@ class Recovered:
     failed: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Scan:
+class _Scan(Struct, frozen=True):
     platform: Platform
     host: str
     hello: wire.Hello

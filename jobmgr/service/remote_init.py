@@ -15,8 +15,9 @@ import json
 import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from jobmgr import __version__
 from jobmgr.core.events import Contact, Installed, Note

@@ -7,8 +7,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from jobmgr.core.events import Note
 from jobmgr.core.states import ACTIVE, BEFORE_JOB, FINAL, State
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from jobmgr.core.select import Candidate
 
 
-@dataclass(frozen=True, slots=True)
-class JobRow:
+class JobRow(Struct, frozen=True):
     """One task of a cycle and its latest job, or one job. Times are seconds since the epoch; None = not
     known, or never.
 
@@ -58,8 +58,7 @@ class JobRow:
     runner: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """A run as a whole. ``as_of``: when a host last answered; ``waiting``: tasks without a job, and what they
     wait for.
     """
@@ -74,8 +73,7 @@ class Summary:
     waiting: Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class WhyLine:
+class WhyLine(Struct, frozen=True):
     """One piece of evidence: its time, where it comes from (``job.status``, ``poll``, ``queue`` ...), and
     what it said.
     """
@@ -85,8 +83,7 @@ class WhyLine:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Why:
+class Why(Struct, frozen=True):
     """The explanation of a state: the job, the evidence in the order of time, the rule that decided, what
     comes next.
     """

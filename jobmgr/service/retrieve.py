@@ -12,8 +12,10 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from jobmgr.core.events import Note, Retrieved
 from jobmgr.core.retry import backoff
@@ -25,8 +27,7 @@ from jobmgr.transport import rsync
 from jobmgr_remote import layout, wire
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What came of a retrieval: files and bytes that arrived now, what was left out (path, why), what is
     still to come.
     """

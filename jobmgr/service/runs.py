@@ -6,9 +6,10 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from jobmgr.errors import NotFoundError, RefusedError, UsageError
 from jobmgr.service.context import (
@@ -34,8 +35,7 @@ if TYPE_CHECKING:
 DEFAULT_CYCLE = "1"
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """A suite that was loaded from somewhere: its definition, and the folder its files are in (None: no
     files).
     """
@@ -231,8 +231,7 @@ def add_tasks(ctx: RunContext, tasks: Sequence[TaskDef], cycle: str = DEFAULT_CY
     ctx.store.add_cycle(cycle, [task.name for task in tasks], ctx.now())
 
 
-@dataclass(frozen=True, slots=True)
-class Cleaned:
+class Cleaned(Struct, frozen=True):
     """What ``clean`` deleted, or would delete: (host, path), host "" for here; and hosts that could not be
     cleaned.
     """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from jobmgr.core.states import ACTIVE, BEFORE_JOB, State
 from jobmgr.errors import RefusedError
@@ -16,8 +17,7 @@ from jobmgr.store.records import InstanceChange, job_id
 Key = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """The IDs of the new jobs, or of the tasks that stay queued; and what the turn came to."""
 
     ids: list[str]

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from jobmgr.core.settle import answer as answer_of
 from jobmgr.core.states import State
@@ -45,8 +46,7 @@ Key = tuple[str, str]
 DEFINITION_LOST = "what it runs is not known any more: its definition was lost with the store"
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """What a batch came to: changes that are stored already, and the host that had the word."""
 
     changes: tuple[Change, ...] = ()

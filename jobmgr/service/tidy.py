@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from jobmgr.core.states import ACTIVE
 from jobmgr.errors import JobmgrError, RefusedError
@@ -18,8 +20,7 @@ from jobmgr.store.records import Host
 from jobmgr_remote import wire
 
 
-@dataclass(frozen=True, slots=True)
-class Tidied:
+class Tidied(Struct, frozen=True):
     """What one host said: what was (or would be) removed there, or the error that ended the call."""
 
     host: str

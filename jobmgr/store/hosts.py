@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, fields
 from typing import Any
+
+from msgspec.structs import astuple
 
 from .jobs import Jobs
 from .records import PENDING, Host, Retrieval
 from .runs import RETRIEVAL, insert_listed, marks, retrieval_of, retrieval_values
 
-_HOST = tuple(field.name for field in fields(Host))
+_HOST = Host.__struct_fields__
 _HOST_FLAGS = tuple(_HOST.index(name) for name in ("contact_installed", "shared"))
 _PUT_HOST = "INSERT INTO hosts ({}) VALUES ({}) ON CONFLICT (platform, host) DO UPDATE SET {}".format(
     ", ".join(_HOST), marks(_HOST), ", ".join(f"{name} = excluded.{name}" for name in _HOST[2:])

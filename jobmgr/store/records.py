@@ -8,8 +8,9 @@ dataclass costs four times as much.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from ..core.states import State
 
@@ -182,8 +183,7 @@ class Change(NamedTuple):
     messages: tuple[Message, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceChange:
+class InstanceChange(Struct, frozen=True):
     """What to change of an instance; None = leave as it is. ``not_before`` is taken if ``state`` is given."""
 
     cycle: str
@@ -239,8 +239,7 @@ CLEAR = 2
 """The host answers and refuses: another run's directory is in the way, or the site's policy."""
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Struct, frozen=True):
     """What is known of a host of a platform. ``clock_offset``: seconds that its clock is ahead of ours.
     ``auth_blocked``: what a person must do first, :data:`LOG_IN` or :data:`CLEAR`, or 0.
     """
@@ -265,8 +264,7 @@ class Host:
     cores: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Retrieval:
+class Retrieval(Struct, frozen=True):
     """One file to bring home; ``number`` is its job's, ``path`` relative to the run directory, ``size`` in
     bytes.
     """

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from jobmgr.core import fields, yaml_tree
 from jobmgr.core.checking import check_model
@@ -28,8 +29,7 @@ KnownPlatforms = Callable[[str], str | None]
 known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """Where a suite comes from. ``file`` names it in problems; ``folder_name`` is the default name;
     ``read`` returns the text of a file of its folder by relative path, and raises OSError or
     UnicodeDecodeError."""
@@ -57,8 +57,7 @@ def build_suite(
     return suite
 
 
-@dataclass(slots=True)
-class _Check:
+class _Check(Struct):
     root: Keys
     source: Source
     known_platforms: KnownPlatforms | None

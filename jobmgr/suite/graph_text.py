@@ -17,7 +17,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from jobmgr.core import graph as graphs
 from jobmgr.core.graph import And, Atom, Expr, Graph, Group, Or
@@ -33,8 +34,7 @@ _TOKEN = re.compile(
 _PARAMETER = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(?:=\s*([^\s=]+)\s*)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """A task key as the graph sees it. ``parameters`` and ``members``: of a parametrised one; a plain task
     has one member of its own name."""
 
@@ -43,8 +43,7 @@ class Key:
     events: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(Struct, frozen=True):
     """What a graph may name: task keys; ``groups``, the members of families and parametrised keys; and the
     key that each member belongs to. Names in ``excused`` were found wrong elsewhere; nothing is said about
     them here."""
@@ -62,16 +61,14 @@ class _Wrong(Exception):
         self.text = text
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(Struct, frozen=True):
     kind: str  # "=>", "&", "|", "(", ")", "node", "bad", "end"
     line: int
     text: str
     node: Node | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """``name<m, lr=3>:output`` as written; a parameter without a value is None."""
 
     name: str
@@ -86,8 +83,7 @@ class Node:
         return tuple(name for name, value in self.parameters if value is None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Both:
+class _Both(Struct, frozen=True):
     operator: str
     terms: tuple[_Tree, ...]
 
@@ -260,8 +256,7 @@ def _or_line(tree: _Tree) -> int | None:
 _Values = dict[str, str]
 
 
-@dataclass(slots=True)
-class _Resolver:
+class _Resolver(Struct):
     """Collects what each task waits for, statement by statement, and every problem on the way."""
 
     names: Names

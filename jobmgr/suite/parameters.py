@@ -11,7 +11,8 @@ import io
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from jobmgr.core.fields import Wrong, as_list, each, expected, found, variable
 from jobmgr_remote import layout
@@ -25,16 +26,14 @@ _IN_NAMES = re.compile(r"[A-Za-z0-9_.+@%-]+")
 Values = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """One member of a parametrised task: its name, and its value of each parameter."""
 
     name: str
     values: Values
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Struct, frozen=True):
     """The parameters of a task and the combinations of their values; ``naming`` = how many of the
     parameters, from the first, stand in a member's name."""
 

@@ -19,7 +19,7 @@ import functools
 import hashlib
 import io
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import jobmgr_remote
 
@@ -45,8 +45,7 @@ _UNIX = 3
 _REGULAR_FILE = 0o100644 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class HostArchive:
+class HostArchive(NamedTuple):
     """``name`` is ``jobmgr-remote-VERSION-DIGEST12``, ``data`` the bytes of the zip."""
 
     name: str

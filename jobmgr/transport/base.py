@@ -10,12 +10,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(NamedTuple):
     """A remote command that ran to its end.
 
     ``exit_code`` is the command's own (128+N for a signal, as a shell says it); ``stdout`` is empty if

@@ -12,7 +12,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from jobmgr.core.nearest import hint
 from jobmgr.errors import ConnectError, ConnectionLost, UsageError
@@ -39,8 +40,7 @@ NOISE_LIMIT = 64 * 1024
 Tell = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Chaos:
+class Chaos(Struct, frozen=True):
     """What is to go wrong: the chance of each fault, by name, and the seed of the dice."""
 
     chances: Mapping[str, float] = field(default_factory=dict)

@@ -10,7 +10,8 @@ import hashlib
 import os
 import socket
 import struct
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from jobmgr.errors import RefusedError
 from jobmgr.transport.private_dir import private_directory
@@ -24,8 +25,7 @@ LONGEST_PATH = 80
 """A socket's path has at most 107 bytes, and ssh adds 17 while it makes the socket."""
 
 
-@dataclass(frozen=True, slots=True)
-class ControlPaths:
+class ControlPaths(Struct, frozen=True):
     """The files of one shared connection: its socket and what lies beside it."""
 
     socket: str

@@ -10,13 +10,13 @@ import base64
 import binascii
 import os
 import struct
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 MAGIC = b"openssh-key-v1\x00"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """One ``IdentityFile`` that exists. ``blob`` is the public key, empty if it is not known."""
 
     path: str

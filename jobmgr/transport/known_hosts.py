@@ -11,11 +11,11 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class KnownKey:
+class KnownKey(Struct, frozen=True):
     """One line: ``marker`` is empty, ``@revoked`` or ``@cert-authority``; ``blob`` the key itself."""
 
     marker: str
@@ -24,8 +24,7 @@ class KnownKey:
     blob: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What the files say of one host."""
 
     keys: tuple[KnownKey, ...] = ()

@@ -11,8 +11,9 @@ import os
 import selectors
 import threading
 import time
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from jobmgr.transport.base import STDERR_LIMIT, Hold, OnChunk
 
@@ -40,8 +41,7 @@ class Piped(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Taken:
+class _Taken(Struct):
     stdout: list[bytes]
     stderr: bytearray
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from jobmgr.errors import (
     ConnectError,
@@ -34,8 +35,7 @@ SHIP_TIMEOUT = 120.0
 OnRecord = Callable[[str, Any], None]
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteSettings:
+class RemoteSettings(Struct, frozen=True):
     """What a platform says about the host side.
 
     ``python``: the interpreter to use, "" to look for one. ``use_login_shell``: through ``bash -l``.
@@ -47,8 +47,7 @@ class RemoteSettings:
     remote_command: str = ""
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(Struct):
     """What a host answered.
 
     ``records`` are (kind, value) pairs as in wire.py, in order, without hello and end, and without answers

@@ -18,8 +18,9 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from jobmgr.errors import RsyncError
 from jobmgr.transport.base import Transport
@@ -51,8 +52,7 @@ exit "$code"
 """
 
 
-@dataclass(frozen=True, slots=True)
-class RsyncResult:
+class RsyncResult(Struct, frozen=True):
     """``exit_code`` is 0, 23 or 24; ``stderr`` has rsync's words on what it left out.
 
     ``refused``: names that were not asked for, because they could lead out of the local directory.
@@ -67,8 +67,7 @@ class RsyncResult:
         return self.exit_code != 0
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """One file as the host listed it.
 
     ``path`` is relative, ``size`` in bytes, ``kind`` is ``file``, ``link`` or another word.

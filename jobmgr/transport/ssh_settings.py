@@ -11,7 +11,8 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from jobmgr.errors import ConnectError, UsageError
 from jobmgr.transport import known_hosts
@@ -26,8 +27,7 @@ TAKES_A_WORD = frozenset(f"-{letter}" for letter in "BbcDeEFIiJLlmOopQRSWw")
 """Options of ssh(1) whose value may be the next word."""
 
 
-@dataclass(frozen=True, slots=True)
-class SshOptions:
+class SshOptions(Struct, frozen=True):
     """How one host is to be reached, beside what the ssh configuration says.
 
     ``ssh_options``: ``Key=value`` or ready-made ssh arguments (``-p2222``; ``-p``, ``2222``).
@@ -51,8 +51,7 @@ class SshOptions:
         return argv
 
 
-@dataclass(frozen=True, slots=True)
-class SshSettings:
+class SshSettings(Struct, frozen=True):
     """The settings of ``ssh -G`` that matter here, with every file name made absolute."""
 
     host: str

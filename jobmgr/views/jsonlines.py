@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
+
+from msgspec import Struct
 
 from jobmgr.core import events
 from jobmgr.views import rows, times
@@ -29,7 +30,7 @@ def line(kind: str, **values: Any) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, Enum):
         return value.value
-    if is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, Struct):
         return record(value)
     if isinstance(value, Mapping):
         return {str(key.value if isinstance(key, Enum) else key): item for key, item in value.items()}
@@ -43,13 +44,13 @@ def _plain(value: object) -> object:
 def record(value: Any) -> dict[str, Any]:
     """The fields of a record of the library; its points in time as UTC text."""
     found: dict[str, Any] = {}
-    for field in fields(value):
-        item = getattr(value, field.name)
-        if field.name in _TIME_FIELDS and isinstance(item, (int, float)):
+    for name in value.__struct_fields__:
+        item = getattr(value, name)
+        if name in _TIME_FIELDS and isinstance(item, (int, float)):
             item = times.utc(item)
         elif isinstance(item, Mapping):
             item = _plain(item)
-        found[field.name] = item
+        found[name] = item
     return found
 
 

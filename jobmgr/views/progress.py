@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from jobmgr.core import events
 from jobmgr.core.states import FINAL, State
@@ -32,8 +33,7 @@ BACKGROUND = "background"
 _ALWAYS_TOLD = frozenset({State.SUBMITTED, State.RUNNING, State.SUBMIT_UNKNOWN, *FINAL})
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """What one drawing shows."""
 
     run: str

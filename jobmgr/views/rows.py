@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from jobmgr.core.states import FINAL, State
 
@@ -108,8 +109,7 @@ def count(rows: Iterable[Row]) -> dict[State, int]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """Rows of one state: those worth showing, and how many more there are."""
 
     state: State

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from jobmgr.errors import PlatformError
 from jobmgr.platforms.load import load_platforms, ordered, standard_files
@@ -79,7 +80,7 @@ def runner_at(folder):
 def test_every_key_arrives(load, tmp_path):
     runner_at(tmp_path)
     platform = load(FULL).resolve("hpc")
-    assert platform == Platform(
+    assert replace(platform, origins={}) == Platform(
         name="hpc",
         hosts=("login1", "ada@login2.example.org"),
         host_selection="random",
@@ -112,7 +113,7 @@ def test_every_key_arrives(load, tmp_path):
 
 def test_the_defaults_are_the_documented_ones(load):
     platform = load("platforms: {box: }").resolve("box")
-    assert platform == Platform("box", ("box",))
+    assert replace(platform, origins={}) == Platform("box", ("box",))
     assert (platform.transport, platform.runner, platform.run_root) == (
         "auto",
         "background",
@@ -152,7 +153,7 @@ def test_later_files_override_key_by_key(load, tmp_path):
 
 
 def test_localhost_is_always_there_and_local(load):
-    assert load().resolve("localhost") == Platform("localhost", ("localhost",), transport="local")
+    assert replace(load().resolve("localhost"), origins={}) == Platform("localhost", ("localhost",), transport="local")
     configured = load("platforms: {localhost: {max_active: 3}}").resolve("localhost")
     assert (configured.transport, configured.max_active) == ("local", 3)
 

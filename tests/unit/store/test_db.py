@@ -410,7 +410,7 @@ def test_the_store_loads_nothing_heavy() -> None:
     code = """
         import sys
         import jobmgr.store
-        print(sorted({"yaml", "fabric", "uuid", "asyncio", "urllib", "rich"} & set(sys.modules)))
+        print(sorted({"yaml", "fabric", "asyncio", "urllib", "rich"} & set(sys.modules)))
     """
     process = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],

@@ -45,5 +45,5 @@ def test_the_schema_knows_every_key_of_a_task(schemas):
 
 def test_the_schema_knows_every_key_of_a_platform(schemas):
     keys = set(json.loads(schemas.text("platforms"))["$defs"]["PlatformModel"]["properties"])
-    records = set(Platform.__dataclass_fields__) - {"name", "origins", "resources"}
+    records = set(Platform.__struct_fields__) - {"name", "origins", "resources"}
     assert keys >= records

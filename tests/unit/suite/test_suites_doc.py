@@ -91,4 +91,4 @@ def test_documented_defaults_are_the_real_ones(key, shown):
     assert f"`{shown}`" in row.split(" | ")[-1]
     real = {row.key: row.value for row in load_platforms([]).show("x@y")}
     assert real[key] == shown
-    assert key in Platform.__dataclass_fields__
+    assert key in Platform.__struct_fields__
