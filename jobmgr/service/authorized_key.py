@@ -7,8 +7,9 @@ from msgspec import Struct
 from jobmgr.errors import UsageError
 from jobmgr.platforms.model import Platform
 from jobmgr.transport import public_keys
+from jobmgr.transport.kept_settings import read_settings
 from jobmgr.transport.remote_call import RemoteSettings, restricted_command
-from jobmgr.transport.ssh_settings import SshOptions, read_settings
+from jobmgr.transport.ssh_settings import SshOptions
 from jobmgr_remote import layout
 
 

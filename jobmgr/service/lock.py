@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import filelock
-
 from jobmgr.errors import RefusedError, StoreError
+from jobmgr.transport.flocked import StillLocked, flocked
 from jobmgr_remote import layout
 
 STAYING = ("play", "wait", "as_completed")
@@ -32,32 +31,32 @@ def loop_lock(run_dir: Path, name: str, what: str, timeout: float = 0.0) -> Iter
     the file system cannot lock.
     """
     path = run_dir / layout.LOCK_FILE
-    lock = filelock.FileLock(path, mode=0o600)
-    try:
-        _acquire(lock, 0.0 if _holder(run_dir).startswith(STAYING) else timeout)
-    except filelock.Timeout:
-        holder = _holder(run_dir)
-        raise Busy(f"{name}: {holder} is at work on this run", holder) from None
-    except (OSError, NotImplementedError) as error:
-        raise StoreError(
-            f"{path}: this file system cannot lock files ({error}); keep runs on another one with --run-root"
-        ) from error
-    note = run_dir / f"{layout.LOCK_FILE}.holder"
-    try:
+    patience = 0.0 if _holder(run_dir).startswith(STAYING) else timeout
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(flocked(str(path), patience))
+        except StillLocked:
+            holder = _holder(run_dir)
+            raise Busy(f"{name}: {holder} is at work on this run", holder) from None
+        except OSError as error:
+            raise StoreError(
+                f"{path}: this file system cannot lock files ({error}); keep runs on another one with --run-root"
+            ) from error
+        note = run_dir / f"{layout.LOCK_FILE}.holder"
+        stack.callback(note.unlink, missing_ok=True)
         note.touch(mode=0o600)
         note.write_text(f"{what} (pid {os.getpid()})\n", encoding="utf-8")
         yield
-    finally:
-        note.unlink(missing_ok=True)
-        lock.release()
 
 
 @contextmanager
 def definition_lock(run_dir: Path, name: str) -> Iterator[None]:
     """Hold the definition of a run's suite, for the moment in which ad-hoc tasks are added to it. Raises Busy."""
+    import filelock  # here: it imports asyncio, which every tick would wait for
+
     lock = filelock.FileLock(run_dir / f"{layout.LOCK_FILE}.suite", mode=0o600)
     try:
-        _acquire(lock, 30.0)
+        lock.acquire(timeout=30.0, poll_interval=0.05)
     except filelock.Timeout:
         raise Busy(f"{name}: another jobmgr adds a job to this run", "another jobmgr") from None
     except (OSError, NotImplementedError) as error:
@@ -66,10 +65,6 @@ def definition_lock(run_dir: Path, name: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _acquire(lock: filelock.BaseFileLock, timeout: float) -> None:
-    lock.acquire(timeout=timeout, poll_interval=0.05)
 
 
 def _holder(run_dir: Path) -> str:

@@ -31,9 +31,10 @@ from jobmgr.service.workers import each
 from jobmgr.transport import make_transport, rsync
 from jobmgr.transport.base import Hold, Transport
 from jobmgr.transport.choose import choose
+from jobmgr.transport.kept_settings import read_settings
 from jobmgr.transport.remote_call import last_lines
 from jobmgr.transport.sessions import SESSIONS_PER_CONNECTION
-from jobmgr.transport.ssh_settings import SshOptions, read_settings
+from jobmgr.transport.ssh_settings import SshOptions
 from jobmgr_remote import wire
 
 PREFIX = ".jobmgr-check-"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from jobmgr.transport.kept_settings import read_settings
 from jobmgr.transport.openssh import master_is_up
-from jobmgr.transport.ssh_settings import SshOptions, SshSettings, read_settings, why_openssh
+from jobmgr.transport.ssh_settings import SshOptions, SshSettings, why_openssh
 
 
 def decide(shared_connection: bool, only_openssh: str | None) -> tuple[str, str]:

@@ -14,15 +14,13 @@ import struct
 from msgspec import Struct
 
 from jobmgr.errors import RefusedError
-from jobmgr.transport.private_dir import private_directory
+from jobmgr.transport.private_dir import LONGEST_PATH, default_control_dir, private_directory
 from jobmgr.transport.ssh_settings import SshOptions, SshSettings
 
 HELLO, VERSION = 1, 4
 ALIVE_CHECK, ALIVE = 0x10000004, 0x80000005
 TERMINATE = 0x10000005
 ANSWER_TIMEOUT = 2.0
-LONGEST_PATH = 80
-"""A socket's path has at most 107 bytes, and ssh adds 17 while it makes the socket."""
 
 
 class ControlPaths(Struct, frozen=True):
@@ -42,12 +40,6 @@ class ControlPaths(Struct, frozen=True):
     def suspect(self) -> str:
         """There after a session went silent: the next user looks closely before trusting it."""
         return self.socket + ".suspect"
-
-
-def default_control_dir() -> str:
-    """``~/.jobmgr/ssh``, or ``/tmp/jobmgr-UID`` if a socket's path there would be too long."""
-    path = os.path.join(os.path.expanduser("~"), ".jobmgr", "ssh")
-    return path if len(path) + 17 <= LONGEST_PATH else f"/tmp/jobmgr-{os.geteuid()}"
 
 
 def control_paths(settings: SshSettings, options: SshOptions) -> ControlPaths:

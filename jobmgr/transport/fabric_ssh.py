@@ -29,21 +29,20 @@ from jobmgr.errors import (
 )
 from jobmgr.transport import ssh_errors
 from jobmgr.transport.base import Completed, Hold, OnChunk
-from jobmgr.transport.control_socket import default_control_dir
 from jobmgr.transport.environment import for_ssh
 from jobmgr.transport.fabric_auth import KnownHostsPolicy, Login, order_host_keys, refuse_unsupported
 from jobmgr.transport.fabric_channel import ChannelRun, Ended, watch_signals
+from jobmgr.transport.kept_settings import read_settings
 from jobmgr.transport.pace import wait_for_turns
 from jobmgr.transport.patient_socket import LIMIT as PATIENCE
 from jobmgr.transport.patient_socket import PatientSocket, patient_pair
-from jobmgr.transport.private_dir import private_directory
+from jobmgr.transport.private_dir import default_control_dir, private_directory
 from jobmgr.transport.pump import Silence, reap_later
 from jobmgr.transport.sessions import NoSession, Patience, SessionGate, SessionRefused
 from jobmgr.transport.ssh_settings import (
     SshOptions,
     SshSettings,
     proxy_argv,
-    read_settings,
     seconds,
     why_openssh,
 )

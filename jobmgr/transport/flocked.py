@@ -1,4 +1,4 @@
-"""A file as a lock between processes and threads of this user, for moments."""
+"""A file as a lock between processes and threads of this user: flock(2), which goes with the process that holds it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ import os
 import time
 from collections.abc import Iterator
 
-from jobmgr.errors import ConnectTimeout
-
 LONGEST_PAUSE = 0.05
 
 
+class StillLocked(Exception):
+    """Somebody else has held the lock for as long as one wanted to wait."""
+
+
 @contextlib.contextmanager
-def flocked(path: str, patience: float, complaint: str) -> Iterator[int]:
+def flocked(path: str, patience: float) -> Iterator[int]:
     """Hold the lock; gives the descriptor of the file, open for reading and writing.
 
-    Raises ConnectTimeout with ``complaint`` after ``patience`` seconds.
+    Raises StillLocked after ``patience`` seconds, at the earliest after one attempt; OSError where the file cannot be
+    made or the file system cannot lock.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _take(fd, patience, complaint)
+        _take(fd, patience)
         try:
             yield fd
         finally:
@@ -31,7 +34,7 @@ def flocked(path: str, patience: float, complaint: str) -> Iterator[int]:
         os.close(fd)
 
 
-def _take(fd: int, patience: float, complaint: str) -> None:
+def _take(fd: int, patience: float) -> None:
     until = time.monotonic() + patience
     pause = 0.001
     while True:
@@ -41,6 +44,6 @@ def _take(fd: int, patience: float, complaint: str) -> None:
         except BlockingIOError:
             left = until - time.monotonic()
             if left <= 0:
-                raise ConnectTimeout(f"{complaint} for {patience:g} s") from None
+                raise StillLocked from None
         time.sleep(min(pause, left))
         pause = min(LONGEST_PAUSE, 1.5 * pause)

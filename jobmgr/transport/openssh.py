@@ -26,19 +26,21 @@ from jobmgr.errors import (
     AuthenticationError,
     ConnectError,
     ConnectionLost,
+    ConnectTimeout,
     IdleTimeout,
 )
 from jobmgr.transport import control_socket, ssh_errors
 from jobmgr.transport.base import Completed, Hold, OnChunk
 from jobmgr.transport.control_socket import ControlPaths, control_paths
 from jobmgr.transport.environment import for_ssh, outliving, scrubbed
-from jobmgr.transport.flocked import flocked
+from jobmgr.transport.flocked import StillLocked, flocked
 from jobmgr.transport.identity import read_identity
+from jobmgr.transport.kept_settings import read_settings
 from jobmgr.transport.mux_session import NO_STATUS, HungUp, MasterGone, MuxSession
 from jobmgr.transport.pace import wait_for_turns
 from jobmgr.transport.pump import Silence, pump, reap_later
 from jobmgr.transport.sessions import NoSession, Patience, SessionGate, SessionRefused
-from jobmgr.transport.ssh_settings import SshOptions, SshSettings, proxy_argv, read_settings, seconds
+from jobmgr.transport.ssh_settings import SshOptions, SshSettings, proxy_argv, seconds
 
 IDLE_LIFE = 600
 """Seconds that a master lives without a session (``ControlPersist``)."""
@@ -256,9 +258,13 @@ def _trusted(paths: ControlPaths) -> bool:
 @contextlib.contextmanager
 def _locked(paths: ControlPaths, host: str) -> Iterator[None]:
     """One process or thread at a time starts, probes or ends this master. Raises ConnectTimeout."""
-    busy = f"{host}: another jobmgr has been connecting (a login that waits for somebody?)"
-    with flocked(paths.lock, LOCK_PATIENCE, busy):
-        yield
+    try:
+        with flocked(paths.lock, LOCK_PATIENCE):
+            yield
+    except StillLocked:
+        raise ConnectTimeout(
+            f"{host}: another jobmgr has been connecting (a login that waits for somebody?) for {LOCK_PATIENCE:g} s"
+        ) from None
 
 
 def _forget(paths: ControlPaths) -> None:

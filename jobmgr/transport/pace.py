@@ -13,7 +13,8 @@ import os
 import time
 from collections.abc import Sequence
 
-from jobmgr.transport.flocked import flocked
+from jobmgr.errors import ConnectTimeout
+from jobmgr.transport.flocked import StillLocked, flocked
 from jobmgr.transport.ssh_settings import SshSettings
 
 PER_SECOND = 8
@@ -41,12 +42,15 @@ def wait_for_turn(directory: str, sshd: str) -> None:
     """Sleep until one more connection to ``sshd`` (``host:port``) is due."""
     name = "pace-" + hashlib.sha256(sshd.encode()).hexdigest()[:16]
     boot = _boot()
-    with flocked(os.path.join(directory, name), PATIENCE, f"{sshd}: {directory} has been locked") as fd:
-        now = time.monotonic()
-        latest, start = reserve(_stamps(os.read(fd, 4096), boot), now)
-        text = " ".join([boot, *(f"{stamp:.3f}" for stamp in latest)])
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, text.encode(), 0)
+    try:
+        with flocked(os.path.join(directory, name), PATIENCE) as fd:
+            now = time.monotonic()
+            latest, start = reserve(_stamps(os.read(fd, 4096), boot), now)
+            text = " ".join([boot, *(f"{stamp:.3f}" for stamp in latest)])
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, text.encode(), 0)
+    except StillLocked:
+        raise ConnectTimeout(f"{sshd}: {directory} has been locked for {PATIENCE:g} s") from None
     if start > now:
         time.sleep(start - now)
 

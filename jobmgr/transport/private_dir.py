@@ -8,6 +8,15 @@ import stat
 
 from jobmgr.errors import RefusedError
 
+LONGEST_PATH = 80
+"""A socket's path has at most 107 bytes, and ssh adds 17 while it makes the socket."""
+
+
+def default_control_dir() -> str:
+    """``~/.jobmgr/ssh``, or ``/tmp/jobmgr-UID`` if a socket's path there would be too long."""
+    path = os.path.join(os.path.expanduser("~"), ".jobmgr", "ssh")
+    return path if len(path) + 17 <= LONGEST_PATH else f"/tmp/jobmgr-{os.geteuid()}"
+
 
 def private_directory(path: str) -> str:
     """Make ``path`` (0700, with its parents) unless it is there, and return it.

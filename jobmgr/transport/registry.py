@@ -31,7 +31,8 @@ def make_transport(
         return Local(host)
     if kind not in KINDS:
         raise UsageError(f"unknown transport {kind!r} (known: {', '.join(KINDS)})")
-    from jobmgr.transport.ssh_settings import SshOptions, checked_host, read_settings
+    from jobmgr.transport.kept_settings import read_settings
+    from jobmgr.transport.ssh_settings import SshOptions, checked_host
 
     checked_host(host)
     options = SshOptions(tuple(ssh_options), connect_timeout, ssh_config, control_dir)

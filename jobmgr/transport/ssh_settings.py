@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
@@ -99,9 +98,11 @@ def checked_host(host: str) -> str:
     return host
 
 
-def read_settings(host: str, options: SshOptions) -> SshSettings:
-    """Ask ``ssh -G``. Raises ConnectError if ssh is missing or refuses its configuration."""
-    argv = ["ssh", *options.argv(), "-G", "--", checked_host(host)]
+def ask(host: str, options: SshOptions) -> tuple[SshSettings, str]:
+    """Ask ``ssh -G``: the settings, and what it said of its way to them. Raises ConnectError."""
+    import subprocess
+
+    argv = ["ssh", "-v", *options.argv(), "-G", "--", checked_host(host)]
     try:
         done = subprocess.run(
             argv,
@@ -115,10 +116,12 @@ def read_settings(host: str, options: SshOptions) -> SshSettings:
         raise ConnectError("no ssh on this machine: install openssh-client") from exc
     except subprocess.TimeoutExpired as exc:
         raise ConnectError(f"{host}: ssh -G did not end in {SSH_G_TIMEOUT:g} s (a Match exec?)") from exc
+    said = done.stderr.decode(errors="replace")
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().replace("\n", "; ")
-        raise ConnectError(f"{host}: ssh refuses its configuration: {said}")
-    return parse_settings(host, done.stdout.decode(errors="replace"), os.path.expanduser("~"), os.environ)
+        lines = [line.strip() for line in said.splitlines() if not re.match(r"debug\d:|OpenSSH_", line)]
+        raise ConnectError(f"{host}: ssh refuses its configuration: {'; '.join(lines)}")
+    settings = parse_settings(host, done.stdout.decode(errors="replace"), os.path.expanduser("~"), os.environ)
+    return settings, said
 
 
 def parse_settings(host: str, text: str, home: str, environ: Mapping[str, str]) -> SshSettings:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from jobmgr.errors import AuthenticationError, RefusedError, UsageError
-from jobmgr.transport import control_socket, make_transport
+from jobmgr.transport import control_socket, make_transport, private_dir
 from jobmgr.transport.choose import choose
 from jobmgr.transport.openssh import OpenSSH, login, logout, master_is_up
 from jobmgr.transport.private_dir import private_directory
@@ -228,9 +228,9 @@ def test_the_default_control_directory_is_under_the_home_or_short(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
-    assert control_socket.default_control_dir() == "/home/ada/.jobmgr/ssh"
+    assert private_dir.default_control_dir() == "/home/ada/.jobmgr/ssh"
     monkeypatch.setenv("HOME", "/home/" + "x" * 80)
-    assert control_socket.default_control_dir() == f"/tmp/jobmgr-{os.geteuid()}"
+    assert private_dir.default_control_dir() == f"/tmp/jobmgr-{os.geteuid()}"
 
 
 def test_importing_the_transports_loads_no_ssh_library(sshd: PrivateSshd) -> None:

@@ -20,10 +20,10 @@ from jobmgr.errors import (
     HostKeyError,
     UnsupportedError,
 )
-from jobmgr.transport import patient_socket
+from jobmgr.transport import pace, patient_socket
 from jobmgr.transport.base import Completed, Hold, OnChunk
 from jobmgr.transport.environment import for_ssh, scrubbed
-from jobmgr.transport.flocked import flocked
+from jobmgr.transport.flocked import StillLocked, flocked
 from jobmgr.transport.pace import PER_SECOND, reserve, wait_for_turn
 from jobmgr.transport.retrying import Retrying, delay
 from jobmgr.transport.sessions import CALM, NoSession, Patience, SessionGate
@@ -77,22 +77,30 @@ def test_times_of_an_earlier_boot_keep_nobody_waiting(tmp_path: Path) -> None:
 def test_a_lock_that_stays_taken_is_an_error(tmp_path: Path) -> None:
     path = str(tmp_path / "lock")
     with (
-        flocked(path, 1.0, "never"),
-        pytest.raises(ConnectTimeout, match=r"h: locked for 0.05 s"),
-        flocked(path, 0.05, "h: locked"),
+        flocked(path, 1.0),
+        pytest.raises(StillLocked),
+        flocked(path, 0.05),
     ):
         pass
-    with flocked(path, 1.0, "never"):
+    with flocked(path, 1.0):
         pass
+
+
+def test_turns_that_stay_locked_are_a_connect_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "PATIENCE", 0.05)
+    wait_for_turn(str(tmp_path), "h:22")
+    (file,) = tmp_path.iterdir()
+    with flocked(str(file), 1.0), pytest.raises(ConnectTimeout, match=r"h:22: .* has been locked for 0.05 s"):
+        wait_for_turn(str(tmp_path), "h:22")
 
 
 def test_a_copy_of_the_descriptor_does_not_keep_the_lock(tmp_path: Path) -> None:
     """As a child has it between fork and exec."""
     path = str(tmp_path / "lock")
-    with flocked(path, 1.0, "never") as fd:
+    with flocked(path, 1.0) as fd:
         copy = os.dup(fd)
     try:
-        with flocked(path, 1.0, "the copy has it"):
+        with flocked(path, 1.0):
             pass
     finally:
         os.close(copy)
@@ -102,10 +110,10 @@ def test_the_next_one_gets_the_lock_when_it_is_free(tmp_path: Path) -> None:
     path, got = str(tmp_path / "lock"), threading.Event()
 
     def take() -> None:
-        with flocked(path, 20.0, "never"):
+        with flocked(path, 20.0):
             got.set()
 
-    with flocked(path, 1.0, "never"):
+    with flocked(path, 1.0):
         waiting = threading.Thread(target=take)
         waiting.start()
     assert got.wait(20)

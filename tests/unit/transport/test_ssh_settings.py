@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from jobmgr.errors import UsageError
+from jobmgr.transport.kept_settings import read_settings
 from jobmgr.transport.private_sshd import make_key
 from jobmgr.transport.ssh_settings import (
     SshOptions,
@@ -18,7 +19,6 @@ from jobmgr.transport.ssh_settings import (
     expand_file,
     parse_settings,
     proxy_argv,
-    read_settings,
     seconds,
     split_hop,
     split_words,
