@@ -30,7 +30,7 @@ SHEBANG = b"#!/usr/bin/env python3\n"
 MAIN = b"""\
 import sys
 
-from jobmgr_remote.__main__ import main
+from jobmgr_remote.entry import main
 
 if __name__ == "__main__":
     sys.exit(main())

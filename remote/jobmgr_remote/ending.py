@@ -16,6 +16,7 @@ import time
 from collections import namedtuple
 
 from jobmgr_remote import proc
+from jobmgr_remote.native import signals
 
 #: A job whose processes are to end. ``pid``/``start``: its first process (0, "" if it is not known). ``slot``:
 #: process id of its slot, 0 if it has none. ``left``: what earlier jobs have left to the slots (spool.Left).
@@ -65,23 +66,21 @@ class Ending(object):
         Returns, by token, what could not be ended or seen; ``ended`` then holds the tokens that had
         processes.
         """
-        import signal
-
         if not self.targets:
             return {}
-        stopped = self._stop_all(signal.SIGSTOP)
+        stopped = self._stop_all(signals.SIGSTOP)
         for process in stopped:  # what is stopped cannot end before its slot knows why
             target = self._target(process)
             if target.slot and self._is_first(process):
                 self.keeper.tell(target.token)
-        self._signal(stopped, signal.SIGTERM, signal.SIGCONT)
+        self._signal(stopped, signals.SIGTERM, signals.SIGCONT)
         self._wait(stopped, grace)
         if self._alive():
-            self._kill(signal)
+            self._kill()
         for _ in range(LATE_ROUNDS):  # what a dying wrapper or its scripts have started at the last moment
             if not self._new_ones():
                 break
-            self._kill(signal)
+            self._kill()
         for process in self._alive():
             self._trouble(process, "pid %d does not end (state %s)" % (process.pid, process.state))
         return self.troubles
@@ -222,16 +221,16 @@ class Ending(object):
         """Whether no member can have forked since the last look."""
         return all(self.members[key].state == proc.STOPPED for key in self._seen)
 
-    def _kill(self, signal: object) -> None:
-        self._stop_all(signal.SIGSTOP)
+    def _kill(self) -> None:
+        self._stop_all(signals.SIGSTOP)
         others = [process for process in self._alive() if not self._is_wrapper(process)]
-        self._signal(others, signal.SIGKILL)
+        self._signal(others, signals.SIGKILL)
         self._wait(others, AFTER_KILL)
         left = self._alive()
-        self._signal([process for process in left if self._is_wrapper(process)], signal.SIGCONT)
+        self._signal([process for process in left if self._is_wrapper(process)], signals.SIGCONT)
         self._wait(left, LAST_LINES)
         left = self._alive()
-        self._signal(left, signal.SIGKILL)
+        self._signal(left, signals.SIGKILL)
         self._wait(left, AFTER_KILL)
 
     def _target(self, process: proc.Process) -> Target:

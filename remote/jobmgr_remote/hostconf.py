@@ -10,7 +10,6 @@ Lines ``key = value``; ``#`` begins a comment, ``[section]`` lines are allowed a
 The file is the administrator's, so there is no variable and no option by which a user could choose another.
 """
 
-import re
 from collections import namedtuple
 
 PATH = "/etc/jobmgr/host.conf"
@@ -21,7 +20,7 @@ HostConf = namedtuple("HostConf", "min_polling_interval max_wait deny_runners sy
 DEFAULT = HostConf(0.0, None, (), False)
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)\Z")
+_DURATION = r"([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)\Z"
 _BOOLEANS = {
     "yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False,
 }
@@ -64,7 +63,9 @@ def parse(text: str, path: str = PATH) -> HostConf:
 
 
 def _duration(text: str) -> float:
-    match = _DURATION.match(text)
+    import re
+
+    match = re.match(_DURATION, text)
     if not match:
         raise ValueError("not a duration (90, 90s, 5m, 1h): %r" % text)
     return float(match.group(1)) * _UNITS[match.group(2)]

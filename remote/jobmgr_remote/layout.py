@@ -5,8 +5,6 @@ functions are pure: they join strings and touch no file. A run directory is give
 everything below it as a path relative to it wherever a path travels.
 """
 
-import re
-
 RUN_ROOT = "$HOME/jobmgr-run"
 SERVICE = ".service"
 UUID_FILE = SERVICE + "/uuid"
@@ -41,27 +39,43 @@ STATUS_FILE = "job.status"
 ACTIVITY_FILE = "job-activity.log"
 
 MAX_PART = 200
-#: What no text of a request may hold.
-CONTROL = re.compile("[\\0-\\x1f]")
-_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+@%-]*\Z")
-_TOKEN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
-_SUBMIT = re.compile(r"[0-9]{2,9}\Z")
+_DIGITS = frozenset("0123456789")
+_HEX = frozenset("0123456789abcdef")
+_FIRST = _DIGITS | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_FURTHER = _FIRST | frozenset("_.+@%-")
+#: The lengths of the parts of a UUID.
+_UUID = [8, 4, 4, 4, 12]
 
 
 def is_part(text: object) -> bool:
     """Whether a text may be one part of a path: a suite, cycle, task or host name."""
-    return isinstance(text, str) and len(text) <= MAX_PART and bool(_PART.match(text)) and ".." not in text
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_PART:
+        return False
+    return text[0] in _FIRST and _FURTHER.issuperset(text) and ".." not in text
 
 
 def is_token(text: object) -> bool:
     """Whether a text is a job's token (a lower-case UUID)."""
-    return isinstance(text, str) and bool(_TOKEN.match(text))
+    if not isinstance(text, str) or len(text) != 36:
+        return False
+    parts = text.split("-")
+    return [len(part) for part in parts] == _UUID and _HEX.issuperset("".join(parts))
+
+
+def is_submit_number(text: str) -> bool:
+    """Whether a text is the number of a submit in a job id."""
+    return 2 <= len(text) <= 9 and _DIGITS.issuperset(text)
+
+
+def has_control(text: str) -> bool:
+    """Whether a text holds what no text of a request may: a control character."""
+    return bool(text) and min(text) < " "
 
 
 def split_job_id(job: str) -> "tuple[str, str, str]":
     """``"1/sim/01"`` -> ``("1", "sim", "01")``. Raises ValueError for anything else."""
     parts = job.split("/") if isinstance(job, str) else []
-    if len(parts) != 3 or not is_part(parts[0]) or not is_part(parts[1]) or not _SUBMIT.match(parts[2]):
+    if len(parts) != 3 or not is_part(parts[0]) or not is_part(parts[1]) or not is_submit_number(parts[2]):
         raise ValueError("not a job id (CYCLE/TASK/NN): %r" % (job,))
     return parts[0], parts[1], parts[2]
 

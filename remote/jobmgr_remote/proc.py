@@ -7,6 +7,8 @@ clock ticks after boot) and the instance, one life of the host: a number alone i
 import os
 from collections import namedtuple
 
+from jobmgr_remote.native import signals
+
 #: One line of the process table. ``start`` is text, in ticks; ``state`` is the kernel's letter (Z = dead, not
 #: yet reaped).
 Process = namedtuple("Process", "pid ppid pgid sid start state uid")
@@ -186,11 +188,9 @@ def send(process: Process, *numbers: int) -> str:
     Where the kernel offers it, the process is held by a descriptor while its identity is checked, so that its
     number cannot pass on to another in between.
     """
-    import signal
-
     opened = None
     try:
-        if hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal"):
+        if hasattr(os, "pidfd_open") and hasattr(signals, "pidfd_send_signal"):
             try:
                 opened = os.pidfd_open(process.pid)
             except ProcessLookupError:
@@ -202,7 +202,7 @@ def send(process: Process, *numbers: int) -> str:
             return ""
         for number in numbers:
             if opened is not None:
-                signal.pidfd_send_signal(opened, number)
+                signals.pidfd_send_signal(opened, number)
             else:
                 os.kill(process.pid, number)
     except ProcessLookupError:
@@ -308,10 +308,9 @@ def _said_until(child: object, words: bytes, timeout: float) -> "tuple[bytes, by
 
 def _end_group(child: object) -> "tuple[bytes, bytes]":
     """End a command and what it has started; what it said meanwhile."""
-    import signal
     import subprocess
 
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    for number in (signals.SIGTERM, signals.SIGKILL):
         try:
             os.killpg(child.pid, number)
         except OSError:

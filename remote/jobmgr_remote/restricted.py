@@ -22,7 +22,7 @@ import sys
 import time
 from collections import namedtuple
 
-from jobmgr_remote import layout, session, wire
+from jobmgr_remote import layout, native, session, wire
 
 #: What the caller may do. ``roots`` are run roots as they stand in authorized_keys, ``called`` is what callers
 #: put before the verb.
@@ -330,11 +330,9 @@ def leads_out(root: str, parts: "list[str]") -> bool:
 
 def is_own_link(run_dir: str, part: str, path: str) -> bool:
     """Whether remote-init has made this link, and has written it down."""
-    import json
-
     try:
         rows = session.read_small(run_dir + "/" + layout.LINKS_FILE, 1 << 20).splitlines()
-        return any(json.loads(row) == [part, os.readlink(path)] for row in rows)
+        return any(native.loads(row) == [part, os.readlink(path)] for row in rows)
     except (OSError, ValueError):
         return False
 

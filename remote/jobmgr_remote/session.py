@@ -10,12 +10,12 @@ A verb is a module ``commands/VERB.py`` (``-`` written ``_``) with ``run(request
 through ``reply``, and raises :class:`Refused` for what concerns the whole call.
 """
 
-import json
 import os
 import sys
 import time
 
-from jobmgr_remote import __version__, hostconf, layout, wire
+from jobmgr_remote import __version__, hostconf, layout, native, wire
+from jobmgr_remote.native import signals
 
 EXIT_REFUSED = 1
 EXIT_BUG = 70
@@ -271,11 +271,9 @@ def mark_use(folder: str) -> None:
 
 def main(verb: str, limits: object = None) -> int:
     """``serve`` on this process's own stdin and stdout. A stray print goes to stderr."""
-    import signal
-
     # A handler, not "ignore": what is started from here gets the default back.
-    signal.signal(signal.SIGHUP, lambda *_: None)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signals.signal(signals.SIGHUP, lambda *_: None)
+    signals.signal(signals.SIGPIPE, signals.SIG_IGN)
     stdout = os.fdopen(os.dup(1), "wb", 0)
     os.dup2(2, 1)
     stdin = os.fdopen(0, "rb", 65536, closefd=False)
@@ -468,6 +466,8 @@ def expand_variables(text: str, home: str) -> str:
     """
     if "$" not in text:
         return text
+    if text.startswith("$HOME/") and "$" not in text[1:]:  # so it is for nearly everybody, and needs no import
+        return home + text[5:]
     import re
 
     def value(match: object) -> str:
@@ -516,7 +516,7 @@ def check_item(item: dict) -> dict:
         raise ValueError("not a token: %r" % (item.get("token"),))
     for key in ("runner", "native_id", "work_dir", "instance"):
         value = item.get(key) or ""
-        if not isinstance(value, str) or len(value) > 4096 or layout.CONTROL.search(value):
+        if not isinstance(value, str) or len(value) > 4096 or layout.has_control(value):
             raise ValueError("%s: not a text: %r" % (key, value))
     if (item.get("native_id") or "").startswith("-"):  # a queue's command would take it for an option
         raise ValueError("native_id: not an id: %r" % (item["native_id"],))
@@ -529,7 +529,7 @@ def read_owner(host: Host) -> dict:
     """What ``.service/owner`` says: uuid, controller, epoch, owner, time; {} if nobody owns the run yet."""
     text = read_small(host.path(layout.OWNER_FILE))
     try:
-        found = json.loads(text) if text else {}
+        found = native.loads(text) if text else {}
     except ValueError:
         found = {}
     return found if isinstance(found, dict) and isinstance(found.get("epoch"), int) else {}
@@ -562,7 +562,7 @@ def write_owner(host: Host) -> None:
     run = host.run
     write_beside(
         host.path(layout.OWNER_FILE),
-        json.dumps(
+        native.dumps(
             {
                 "uuid": run.uuid,
                 "controller": run.controller,

@@ -11,9 +11,9 @@ describes the files.
 """
 
 import os
-import signal
 
 from jobmgr_remote import fence, proc
+from jobmgr_remote.native import signals
 from jobmgr_remote.session import write_beside
 from jobmgr_remote.spool import Left, Queued, Spool, unlink
 from jobmgr_remote.supervise import WAITED, Supervision
@@ -27,7 +27,7 @@ def main(words: "list[str]") -> None:
     rows = [row.split() for row in _everything(0).splitlines()]
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     os.dup2(null, 0)
-    signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
+    signals.pthread_sigmask(signals.SIG_BLOCK, WAITED)
     subreaper = load_prctl()
     _settle_memory()
     for number, entry in rows:

@@ -26,6 +26,7 @@ from collections import namedtuple
 
 from jobmgr_remote import fence, layout, proc, wire
 from jobmgr_remote.lock import Held, Lock
+from jobmgr_remote.native import signals
 from jobmgr_remote.session import read_small, write_all, write_beside
 
 #: A job for the queue. ``login`` is a file of ``export`` lines, or ""; ``supervision`` is BY_SLOT where the slot itself
@@ -327,13 +328,11 @@ class Spool(object):
 
     def _let_go_on(self, stopped: "list[Slot]") -> None:
         """Slots that nobody has stopped who is still at it."""
-        import signal
-
         if stopped:
             try:
                 with self.kill_lock():
                     for slot in stopped:
-                        slot.send(signal.SIGCONT)
+                        slot.send(signals.SIGCONT)
             except Held:
                 pass
 
@@ -548,18 +547,14 @@ def _become(argv: "list[str]", stdin: int, lock: int) -> None:
 
 def catchable() -> "list[int]":
     """The ordinary signals that a process may handle."""
-    import signal
-
-    return [number for number in range(1, 32) if number not in (signal.SIGKILL, signal.SIGSTOP)]
+    return [number for number in range(1, 32) if number not in (signals.SIGKILL, signals.SIGSTOP)]
 
 
 def default_signals() -> None:
     """Give every signal its default action, and block none."""
-    import signal
-
     for number in catchable():
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        signals.signal(number, signals.SIG_DFL)
+    signals.pthread_sigmask(signals.SIG_SETMASK, [])
 
 
 def _reap() -> None:

@@ -10,19 +10,19 @@ says that jobs-kill is at work on the job: it ends the processes, and the record
 """
 
 import os
-import signal
 import time
 
 from jobmgr_remote import fence, jobfile, layout, proc, session, spool, status
 from jobmgr_remote.closing import APPEND, KILLED, Closing, append, lines
 from jobmgr_remote.ending import Ending, Target
+from jobmgr_remote.native import signals
 
 #: Signals by which a machine or a person ends a slot.
-ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGXCPU, signal.SIGPWR)
+ENDING = (signals.SIGTERM, signals.SIGHUP, signals.SIGINT, signals.SIGQUIT, signals.SIGXCPU, signals.SIGPWR)
 #: All that a slot waits for; they are blocked in it.
-WAITED = ENDING + (signal.SIGCHLD, spool.TELL)
+WAITED = ENDING + (signals.SIGCHLD, spool.TELL)
 #: What wakes a slot while its job runs: word of a kill is heard when the job has ended, which it is about to.
-WAKING = ENDING + (signal.SIGCHLD,)
+WAKING = ENDING + (signals.SIGCHLD,)
 #: Signals that a job gets with their default action, whatever this process does with them.
 WITH_DEFAULT = spool.catchable()
 #: Seconds between two attempts to write the last lines.
@@ -88,7 +88,7 @@ class Supervision(object):
     def _wait(self) -> int:
         """Until the job's shell has ended; its wait status."""
         while True:
-            self._take(signal.sigwaitinfo(WAKING).si_signo)
+            self._take(signals.sigwaitinfo(WAKING).si_signo)
             result = self._reap()
             if result is not None:
                 self._look_at_signals()
@@ -113,7 +113,7 @@ class Supervision(object):
     def _look_at_signals(self) -> None:
         """What was sent while the job lived, and what ends this slot."""
         while True:
-            got = signal.sigtimedwait(WAITED, 0)
+            got = signals.sigtimedwait(WAITED, 0)
             if got is None:
                 return
             if got.si_signo == spool.TELL:
@@ -161,10 +161,10 @@ class Supervision(object):
         """Whether somebody does not want to wait; False after a pause."""
         deadline = time.monotonic() + PAUSE
         while True:
-            got = signal.sigtimedwait(WAITED, max(0.0, deadline - time.monotonic()))
+            got = signals.sigtimedwait(WAITED, max(0.0, deadline - time.monotonic()))
             if got is None:
                 return False
-            if got.si_signo == signal.SIGCHLD:
+            if got.si_signo == signals.SIGCHLD:
                 self._reap()
                 continue
             if got.si_signo in ENDING:
@@ -199,10 +199,12 @@ class Held(object):
 
 def name_of(number: int) -> str:
     """``TERM``, as in an exit record."""
+    import signal
+
     try:
         return signal.Signals(number).name[3:]
     except ValueError:
-        return "RTMIN+%d" % (number - signal.SIGRTMIN)
+        return "RTMIN+%d" % (number - signals.SIGRTMIN)
 
 
 def spawn(program: str, argv: "list[str]", environ: "dict[str, str]", out: str, err: str) -> int:

@@ -18,6 +18,7 @@ from jobmgr_remote import proc
 from jobmgr_remote.closing import KILLED, Closing, lines
 from jobmgr_remote.ending import Target
 from jobmgr_remote.lock import Held
+from jobmgr_remote.native import signals
 from jobmgr_remote.spool import Keeper, Slot, Spool
 
 #: As in ``time``, from Python 3.7 on; what start times of processes count from.
@@ -48,19 +49,15 @@ class Takeover(object):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        import signal
-
         self._let_go_on()
         for slot in self._done:
-            slot.send(signal.SIGKILL)
+            slot.send(signals.SIGKILL)
         self._spool.unregister(self._done)
         self._lock.__exit__()
 
     def _let_go_on(self) -> None:
-        import signal
-
         for _, slot in self._stopped.values():
-            slot.send(signal.SIGCONT)
+            slot.send(signals.SIGCONT)
         self._stopped.clear()
 
     def stop(self, targets: "list[Target]") -> None:
@@ -69,13 +66,11 @@ class Takeover(object):
 
         The slots come first: the end of a child, and that it is stopped, wakes its parent.
         """
-        import signal
-
         for target in targets if self._is_alone else []:
             slot = self.keeper.slot(target.token)
             if slot is not None and not target.wrapper and self.keeper.retires(target.token):
                 self._stopped[target.token] = (target, slot)
-                slot.send(signal.SIGSTOP)
+                slot.send(signals.SIGSTOP)
 
     def holds(self, token: str) -> bool:
         """As :meth:`spool.Keeper.holds`."""

@@ -17,8 +17,9 @@ and one object with one key: ``hello`` first, then ``job``, ``data``, ``note``, 
 truncated; what did arrive still counts. ``more`` before it: one more request may follow on the same stream.
 """
 
-import json
 from collections import namedtuple
+
+from jobmgr_remote import native
 
 PROTOCOL = 1
 SERVED = (1,)
@@ -212,12 +213,12 @@ def encode_reply(kind: str, value: object) -> bytes:
 
 
 def _dump(value: object) -> str:
-    return _ENCODER.encode(value)
+    return native.dumps(value)
 
 
 def _load(raw: bytes) -> dict:
     try:
-        value = json.loads(raw.decode("ascii"))
+        value = native.loads(raw.decode("ascii"))
     except (ValueError, RecursionError) as error:
         raise WireError("a line that is not JSON: %s" % error)
     if not isinstance(value, dict):
@@ -273,7 +274,7 @@ class ReplyReader:
             if at < 0:
                 break
             try:
-                value, _ = _DECODER.raw_decode(raw[at + len(_MARK):].decode("utf-8", "replace"))
+                value, _ = native.raw_decode(raw[at + len(_MARK):].decode("utf-8", "replace"))
                 return self._typed(value)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 at = raw.find(_MARK, at + 1)  # a line that was cut, and one of another writer behind it
@@ -306,8 +307,6 @@ class ReplyReader:
         self.noise = (self.noise + raw)[-4096:]
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
-_DECODER = json.JSONDecoder()
 _MARK = MARK.encode("ascii")
 
 

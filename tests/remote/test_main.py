@@ -14,9 +14,8 @@ import pytest
 import interpreters
 from host_side import PACKAGE
 from jobmgr.transport.archive import build
-from jobmgr_remote import __main__ as entry
+from jobmgr_remote import entry, session, wire
 from jobmgr_remote import install as install_module
-from jobmgr_remote import session, wire
 from measured import host_python
 from needs import need
 

@@ -12,13 +12,12 @@ service files of the tar and the suite's files; so a repeated or interrupted cal
 that is shared with the controller keeps what is the controller's.
 """
 
-import json
 import os
 import sys
 import time
 from collections import namedtuple
 
-from jobmgr_remote import layout, machine, wire
+from jobmgr_remote import layout, machine, native, wire
 from jobmgr_remote.session import (
     RUN_OK,
     RUN_UNMOUNTED,
@@ -234,7 +233,7 @@ def record_links(host: Host, made: "list[tuple[str, str]]") -> None:
         return
     fd = os.open(host.path(layout.LINKS_FILE), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        write_all(fd, "".join(json.dumps(list(pair)) + "\n" for pair in made).encode())
+        write_all(fd, "".join(native.dumps(list(pair)) + "\n" for pair in made).encode())
     finally:
         os.close(fd)
 
@@ -244,7 +243,7 @@ def read_links(host: Host) -> "dict[str, str]":
     found = {}
     for row in read_small(host.path(layout.LINKS_FILE), 1 << 20).splitlines():
         try:
-            part, target = json.loads(row)
+            part, target = native.loads(row)
         except (ValueError, TypeError):
             continue
         if part in PARTS and isinstance(target, str):
