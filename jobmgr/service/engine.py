@@ -275,8 +275,9 @@ class Engine:
 
         def finish(answers: list[tuple[list[Job], poll.Answer]]) -> None:
             for part, answer in answers:
-                fresh = self._fresh(part)
+                fresh = self._fresh([job for job in part if job.id not in answer.same])
                 concluded = poll.conclude(self.ctx, platform, place[1], fresh, answer)
+                poll.confirm(self.ctx, platform, place[1], [job for job in part if job.id in answer.same])
                 self.totals.polled += len(part)
                 self._count(concluded.changes)
                 if answer.error is not None:

@@ -13,14 +13,14 @@ from msgspec import Struct, field
 
 from jobmgr.core.decide import decide
 from jobmgr.core.evidence import Look, Retrieve, Verdict
-from jobmgr.core.states import FINAL
+from jobmgr.core.states import FINAL, State
 from jobmgr.errors import JobmgrError
-from jobmgr.platforms.model import Platform
+from jobmgr.platforms.model import BACKGROUND, Platform
 from jobmgr.service.context import RunContext
 from jobmgr.service.jobspec import work_dir
 from jobmgr.service.reach import note_contact, note_trouble
 from jobmgr.service.retrieve import listed
-from jobmgr.service.verdicts import change_of, store_changes, view_of
+from jobmgr.service.verdicts import again, change_of, store_changes, view_of
 from jobmgr.store.records import Change, Host, Job
 from jobmgr.transport.base import Hold
 from jobmgr_remote import wire
@@ -29,15 +29,29 @@ OnEvidence = Callable[[wire.Hello, wire.Evidence], None]
 
 
 class Answer(Struct):
-    """What a call about jobs brought: the hello, evidence by job id, and the error that ended it, if one did."""
+    """What a call about jobs brought: the hello, evidence by job id, and the error that ended it, if one did.
+
+    ``same``: the ids of jobs that run as they did when they were last seen.
+    """
 
     hello: wire.Hello | None = None
     evidence: dict[str, wire.Evidence] = field(default_factory=dict)
+    same: set[str] = field(default_factory=set)
     complete: bool = False
     error: JobmgrError | None = None
 
 
-def poll_item(job: Job, spec: Mapping[str, Any], *, list_files: bool = True) -> dict[str, Any]:
+def is_settled(job: Job) -> bool:
+    """Whether it is enough to hear of a job that it runs on: nothing else is asked of its host, or in doubt."""
+    if job.state is not State.RUNNING or job.runner != BACKGROUND or not job.seen_size:
+        return False
+    open_end = job.doubt or job.grace_since or job.find or job.revoke or job.resend
+    return not open_end and job.kill_intended is None
+
+
+def poll_item(
+    job: Job, spec: Mapping[str, Any], *, list_files: bool = True, brief: bool = False
+) -> dict[str, Any]:
     """What the host needs to know to look for one job; the same for polls and kills."""
     item: dict[str, Any] = {
         "job": job.id,
@@ -52,12 +66,17 @@ def poll_item(job: Job, spec: Mapping[str, Any], *, list_files: bool = True) -> 
         "list_files": list_files,
         "find": job.find,
         "revoke": job.revoke,
+        "brief": brief and is_settled(job),
     }
     return {key: value for key, value in item.items() if value not in ("", [], 0, False)}
 
 
-def poll_items(ctx: RunContext, jobs: Sequence[Job], *, logs: bool = True) -> list[dict[str, Any]]:
-    """The items of a poll or kill request for these jobs. ``logs``: they are to come home at the end."""
+def poll_items(
+    ctx: RunContext, jobs: Sequence[Job], *, logs: bool = True, brief: bool = False
+) -> list[dict[str, Any]]:
+    """The items of a poll or kill request for these jobs. ``logs``: they are to come home at the end; ``brief``: of
+    those that run on as before it is enough to hear just that.
+    """
     cache: dict[str, dict[str, Any]] = {}
     items = []
     for job in jobs:
@@ -73,7 +92,7 @@ def poll_items(ctx: RunContext, jobs: Sequence[Job], *, logs: bool = True) -> li
         own = {"CYCLE": job.cycle, "TASK": job.task}
         work_dir = "/".join(own.get(part, part) for part in known["work_dir"].split("/"))
         spec = {"outputs": known["outputs"], "work_dir": work_dir}
-        items.append(poll_item(job, spec, list_files=logs or bool(known["outputs"])))
+        items.append(poll_item(job, spec, list_files=logs or bool(known["outputs"]), brief=brief))
     return items
 
 
@@ -101,6 +120,8 @@ def ask(
             answer.evidence[value.job] = value
         elif kind == wire.JOB and on_evidence is not None and answer.hello is not None:
             on_evidence(answer.hello, value)
+        elif kind == wire.SAME:
+            answer.same.update(value)
 
     options: dict[str, Any] = {"wait": wait, "stream": True} if wait else {}
     if platform.max_active is not None:
@@ -112,7 +133,7 @@ def ask(
             wire.JOBS_POLL,
             ctx.wire_run(platform),
             options,
-            poll_items(ctx, jobs, logs=platform.retrieve_logs),
+            poll_items(ctx, jobs, logs=platform.retrieve_logs, brief=not wait),
             on_record=on_record,
             hold=hold,
         )
@@ -120,6 +141,7 @@ def ask(
         answer.error = error
     else:
         answer.complete = not reply.truncated
+    answer.same &= {job.id for job in jobs if is_settled(job)}
     return answer
 
 
@@ -180,6 +202,12 @@ def conclude(
         if evidence is not None and evidence.files is not None and _wants_files(verdict):
             listings.extend(listed(job, evidence.files, platform, _work_dir(ctx, job)))
     return Concluded(store_changes(ctx, changes, listings), host_doubt)
+
+
+def confirm(ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job]) -> None:
+    """Store of jobs that a host has named as unchanged that they were asked about, and when to do so again."""
+    offset = ctx.store.host(platform.name, host).clock_offset
+    ctx.store.confirm({job.number: again(ctx, platform, job, offset) for job in jobs}, ctx.now())
 
 
 def _work_dir(ctx: RunContext, job: Job) -> str:

@@ -178,8 +178,16 @@ def _next_look(
         return polled.last + min(again)
     if any(isinstance(action, Revoke) for action in verdict.actions):
         return polled.last
-    if verdict.state not in ACTIVE:
-        return None
+    return _due(ctx, platform, name, polled) if verdict.state in ACTIVE else None
+
+
+def again(ctx: RunContext, platform: Platform, job: Job, clock_offset: float) -> float | None:
+    """When to look again at a job of which the last look, just now, has brought nothing new."""
+    polled = Polled(job.state, ctx.now(), job.polls + 1, 0, job.start_time, clock_offset=clock_offset)
+    return _due(ctx, platform, job.task, polled)
+
+
+def _due(ctx: RunContext, platform: Platform, name: str, polled: Polled) -> float | None:
     task = ctx.shared_task(name)
     execution = platform.polling_interval
     if task is not None:

@@ -117,6 +117,18 @@ class Jobs(Runs):
             insert_listed(db, [entry for entry in listed if entry.number in numbers])
             return numbers
 
+    def confirm(self, next_polls: Mapping[int, float | None], now: float) -> None:
+        """Running jobs, by number, were asked about and are as they were; when they are due again.
+
+        Left out: jobs that are in another state by now, to be killed, or in doubt.
+        """
+        with self.writing() as db:
+            db.executemany(
+                "UPDATE jobs SET polls = polls + 1, errors = 0, last_polled = ?, last_answer = ?, next_poll = ?"
+                " WHERE id = ? AND state = 'running' AND kill_intended IS NULL AND doubt = ''",
+                [(now, now, at, number) for number, at in next_polls.items()],
+            )
+
     def move(self, numbers: Iterable[int], host: str, instance: str = "") -> None:
         """Name another host in the intent of jobs whose request was certainly not sent."""
         with self.writing() as db:

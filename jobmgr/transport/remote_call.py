@@ -169,7 +169,9 @@ class _Attempt:
                 self.reply.hello = value
             elif isinstance(value, wire.Error):
                 self.error = value
-            elif kind not in (wire.BEAT, wire.MORE, wire.END) and not (kind == wire.JOB and self.on_record is not None):
+            elif kind not in (wire.BEAT, wire.MORE, wire.END) and not (
+                kind in (wire.JOB, wire.SAME) and self.on_record is not None
+            ):
                 self.reply.records.append((kind, value))
             if self.on_record is not None:
                 self.on_record(kind, value)

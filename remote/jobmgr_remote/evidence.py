@@ -179,6 +179,21 @@ class Looker(object):
             return "" if known or not hostname or hostname == here.hostname else wire.P_OTHER_HOST
         return wire.P_OTHER_HOST if hostname and hostname != here.hostname else wire.P_REBOOTED
 
+    def confirms(self, item: dict) -> bool:
+        """Whether a background job that the caller has seen running still does, and its files have nothing new.
+        Never raises: what is not as it should be is looked at in full.
+        """
+        try:
+            file = self.file(item)
+            seen = (item.get("seen_size") or 0, item.get("seen_messages") or 0)
+            if file.state != wire.FILE_OK or (file.size, file.message_count) != seen or status.EXIT in file.facts:
+                return False
+            if not file.facts.get(status.PID) or self.process(item, file.facts, fence.NO_CLAIM) != wire.P_ALIVE:
+                return False
+            return not fence.has_kill_mark(self.run_dir, item["token"])
+        except Exception:
+            return False
+
     # --- all of it ---------------------------------------------------------------------------------
 
     def claim(self, token: str) -> fence.Claim:

@@ -36,6 +36,8 @@ STUCK = 600.0
 #: each write wakes two programs of ssh and the caller.
 TOGETHER = 0.01
 FULL = 32768
+#: So many jobs stand in one line that says of them that nothing is new.
+SAME_PER_LINE = 1000
 #: Seconds for which the next request is waited for. The caller sends none to one that has rested for a third
 #: of that.
 PATIENCE = 15.0
@@ -90,6 +92,11 @@ class Reply(object):
                 self._flush()
             else:
                 self._ring()
+
+    def same(self, jobs: "list[str]") -> None:
+        """These jobs are as the caller has seen them."""
+        for at in range(0, len(jobs), SAME_PER_LINE):
+            self._write(wire.SAME, jobs[at : at + SAME_PER_LINE])
 
     def flush(self) -> None:
         """Let go of what is held back."""

@@ -47,8 +47,8 @@ SCAN = "scan"
 CHECK = "check"
 VERBS = (REMOTE_INIT, REMOTE_TIDY, JOBS_SUBMIT, JOBS_POLL, JOBS_KILL, CAT_LOG, SCAN, CHECK)
 
-HELLO, JOB, DATA, NOTE, INIT, BEAT, ERROR, MORE, END = (
-    "hello", "job", "data", "note", "init", "beat", "error", "more", "end",
+HELLO, JOB, SAME, DATA, NOTE, INIT, BEAT, ERROR, MORE, END = (
+    "hello", "job", "same", "data", "note", "init", "beat", "error", "more", "end",
 )
 #: The line that ends a wait or a follow and leaves the stream open, where more was asked for (else its end).
 STOP = b"\n"
@@ -230,9 +230,9 @@ class ReplyReader:
     """Turns the bytes of a reply into ``(kind, value)`` pairs; noise is put aside, not lost.
 
     ``value`` is the decoded named tuple for hello, job, note and error; a dict for data and init; an int
-    for beat, more and end. Which tuple a job line holds follows from the verb. ``noise`` keeps the last 4 KiB of
-    what was no reply; ``ended`` is true once the end line came with the right count. A reply line that is
-    broken, of the wrong shape or too long counts as noise: for its job that is "no answer". Arrays may be
+    for beat, more and end; a tuple of job ids for same. Which tuple a job line holds follows from the verb. ``noise``
+    keeps the last 4 KiB of what was no reply; ``ended`` is true once the end line came with the right count. A reply
+    line that is broken, of the wrong shape or too long counts as noise: for its job that is "no answer". Arrays may be
     longer than this version knows; text is always valid Unicode, but for file names.
     """
 
@@ -299,6 +299,8 @@ class ReplyReader:
                 raise ValueError("no count")
             self.more = self.more or kind == MORE
             self.ended = self.ended or (kind == END and content == self.count)
+        elif kind == SAME:
+            content = tuple([_text(one) for one in _of(list, content)])
         elif kind not in (DATA, INIT) or not isinstance(content, dict):
             raise ValueError("unknown kind, or no object")
         return kind, content

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -65,3 +68,20 @@ def test_each_verb_is_one_call_per_host_for_any_number_of_jobs(warm: Shell) -> N
     shared = "transport: openssh" in (warm.home / "platforms.yaml").read_text()
     for (words, expected), count in zip(verbs, logins, strict=True):
         assert count <= (0 if shared or not expected else 1 + ("rsync" in expected)), words
+
+
+def test_a_poll_without_news_is_noted_and_brings_no_evidence(warm: Shell) -> None:
+    eventually(lambda: " 1 running" in warm("poll", "many") + warm("status", "many"))
+
+    def row() -> Any:
+        look = "(SELECT time FROM looks WHERE job_id = jobs.id)"
+        with contextlib.closing(sqlite3.connect(warm.run_root / "many" / ".service/suite.db")) as store:
+            return store.execute(f"SELECT state, polls, last_answer, errors, {look} FROM jobs").fetchone()
+
+    warm("poll", "many")
+    state, polls, answer, errors, evidence = row()
+    warm("poll", "many")
+    assert row()[:2] == (state, polls + 1)
+    assert row()[2] > answer
+    assert row()[3:] == (errors, evidence)
+    assert warm("kill", "many") == "1/warm/01  killed\n"

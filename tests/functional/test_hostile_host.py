@@ -39,7 +39,9 @@ for item in request.items:
     if verb == "jobs-submit":
         say(wire.JOB, wire.Submitted(item["job"], item["token"], "submitted", native_id, text, "2026-11-20T12:00:00Z"))
         count += 1
-    if verb == "jobs-poll":
+    if verb == "jobs-poll" and "same" in lies:
+        say(wire.SAME, lies["same"])
+    elif verb == "jobs-poll":
         facts = {{"TOKEN": item["token"], "START_TIME": "2026-11-20T12:00:00Z", "EXIT_TIME": "2026-11-20T12:00:01Z",
                   "EXIT": "SUCCEEDED", "HOSTNAME": hostname, "PID": native_id or "1"}}
         facts.update(lies.get("facts", {{}}))
@@ -188,6 +190,12 @@ def test_evidence_about_jobs_that_were_not_asked_about_is_nobodys(liar: Liar) ->
 @pytest.mark.parametrize("lie", [{"job": "1/t9/01"}, {"token": "0f0e0d0c-1111-4222-8333-444455556666"}])
 def test_evidence_under_another_name_or_token_changes_nothing(liar: Liar, lie: dict[str, str]) -> None:
     run = liar.play(**lie)
+    assert states(run) == {"1/t0/01": "submitted"}
+    assert run.rows()[0].doubt
+
+
+def test_that_all_is_as_before_is_believed_of_running_jobs_alone(liar: Liar) -> None:
+    run = liar.play(same=["1/t0/01", "1/t9/01", "../../etc", ""])
     assert states(run) == {"1/t0/01": "submitted"}
     assert run.rows()[0].doubt
 

@@ -76,6 +76,68 @@ def test_a_running_job_is_alive_and_an_ended_one_is_gone_with_its_record(host: H
     }
 
 
+def as_seen(host: Host, *items: dict[str, Any]) -> list[dict[str, Any]]:
+    """The items of a caller who has just polled."""
+    return [dict(item, seen_size=one.file.size) for item, one in zip(items, host.poll(*items), strict=True)]
+
+
+def briefly(host: Host, *items: dict[str, Any]) -> tuple[list[str], list[wire.Evidence]]:
+    """What a brief poll says: the jobs without news, and evidence about the others."""
+    answer = host.call(wire.JOBS_POLL, [dict(item, brief=True) for item in items])
+    assert answer.error is None
+    assert answer.ended
+    return [job for line in answer.of(wire.SAME) for job in line], answer.jobs
+
+
+def test_a_job_that_runs_on_is_named_without_evidence_where_that_is_enough(host: Host) -> None:
+    first, second = host.job("sleep 1000", task="a"), host.job("sleep 1000", task="b")
+    host.submit(first, second, max_active=2)
+    host.wait_started(first)
+    host.wait_started(second)
+    seen = as_seen(host, first, second)
+    assert briefly(host, *seen) == ([first["job"], second["job"]], [])
+    assert [one.process for one in host.poll(*seen)] == ["alive", "alive"]  # nobody has said brief
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        lambda host, item: say_more(host, item),
+        lambda host, item: say_more(host, item, ".node2"),
+        lambda host, item: (host.run_dir / layout.token_dir(item["token"]) / layout.KILL_MARK).write_text(""),
+        lambda host, item: (host.log_dir(item) / "job.status").unlink(),
+    ],
+    ids=["a message", "a message of another node", "a kill mark", "no file"],
+)
+def test_what_is_new_of_a_job_is_told_in_full(new_host: Host, news: Any) -> None:
+    item = new_host.job("sleep 1000")
+    new_host.submit(item)
+    new_host.wait_started(item)
+    (seen,) = as_seen(new_host, item)
+    assert briefly(new_host, seen) == ([item["job"]], [])
+    news(new_host, item)
+    same, (found,) = briefly(new_host, seen)
+    assert same == []
+    assert found == new_host.poll(seen)[0]
+
+
+def say_more(host: Host, item: dict[str, Any], node: str = "") -> None:
+    head = status.head(item["token"], "background") if node else ""
+    with open(host.log_dir(item) / f"job.status{node}", "a") as file:
+        file.write(head + status.message("2026-11-20T12:00:00Z", "INFO", "x"))
+
+
+def test_an_end_is_told_in_full_also_without_a_record(new_host: Host) -> None:
+    gone, ended, waits = (new_host.job(task=name) for name in ("gone", "ended", "waits"))
+    text = f"JOBMGR_ATTEMPT=1\nJOBMGR_PID={2**22 - 7}\nJOBMGR_START_IDENTITY=1\nJOBMGR_INSTANCE=\n"
+    lay(new_host, gone, text)
+    lay(new_host, ended, "JOBMGR_EXIT=SUCCEEDED\n")
+    lay(new_host, waits, "")
+    same, found = briefly(new_host, *as_seen(new_host, gone, ended, waits))
+    assert same == []
+    assert [one.job for one in found] == [gone["job"], ended["job"], waits["job"]]
+
+
 def test_a_stopped_job_is_alive(new_host: Host) -> None:
     item = new_host.job("sleep 1000")
     new_host.submit(item)

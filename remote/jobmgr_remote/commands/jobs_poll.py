@@ -32,7 +32,8 @@ NOT_QUEUED = (wire.Q_ABSENT, wire.Q_ENDED, wire.Q_OTHER_JOB)
 
 
 def run(request: wire.Request, reply: object, host: object) -> None:
-    """Answers with one wire.Evidence per job (see above).
+    """Answers with one wire.Evidence per job (see above). Those whose item says ``brief``, and of which there is
+    nothing to tell that the caller has not seen, are named together in a ``same`` line instead.
 
     Jobs of a run directory that is not there get no answer.
     """
@@ -51,7 +52,7 @@ def run(request: wire.Request, reply: object, host: object) -> None:
             return
         items = watch.until_change(wait)
         looker.forget()
-    answer(looker, items, reply, host)
+    answer(looker, without_same(looker, items, reply), reply, host)
 
 
 def checked(items: "list[dict]", reply: object) -> "list[dict]":
@@ -65,12 +66,25 @@ def checked(items: "list[dict]", reply: object) -> "list[dict]":
     return good
 
 
+def without_same(looker: evidence.Looker, items: "list[dict]", reply: object) -> "list[dict]":
+    """The items that need an answer of their own; the others have had theirs."""
+    same, left = [], []
+    for item in items:
+        if item.get("brief") and looker.confirms(item):
+            same.append(item["job"])
+        else:
+            left.append(item)
+        reply.progress()
+    reply.same(same)
+    return left
+
+
 def answer(
     looker: evidence.Looker, items: "list[dict]", reply: object, host: object
 ) -> "list[wire.Evidence]":
     """Look, revoke and list as the items ask, and reply. Returns what was told."""
     items = [with_revocation(item, reply, host) for item in items]
-    told = {}
+    told = {}  # type: dict[int, wire.Evidence]
     for position, one in looker.looks(items, reply.progress):
         reply.job(with_files(items[position], one, host))
         told[position] = one

@@ -365,6 +365,22 @@ def test_due_polls_come_host_by_host(store: Store) -> None:
     assert store.next_due() == NOW - 5
 
 
+def test_a_confirmed_job_is_due_again_unless_something_else_became_of_it(store: Store) -> None:
+    a, b, c, d = (move(store, job, S.RUNNING) for job in made(store, "a", "b", "c", "d"))
+    move(store, b, S.SUCCEEDED)
+    store.mark_kill_intent([c.number], NOW)
+    move(store, d, S.RUNNING, doubt="unreachable", errors=2)
+    before = {job.number: job for job in store.jobs_where()}
+    store.confirm(dict.fromkeys((a.number, b.number, c.number, d.number), NOW + 9), NOW + 1)
+    after = {job.number: job for job in store.jobs_where()}
+    seen = before[a.number]
+    assert after.pop(a.number) == seen._replace(
+        polls=seen.polls + 1, errors=0, last_polled=NOW + 1, last_answer=NOW + 1, next_poll=NOW + 9
+    )
+    del before[a.number]
+    assert after == before
+
+
 def test_nothing_due(store: Store) -> None:
     assert store.next_due() is None
 
