@@ -13,10 +13,10 @@ the wrapper last.
 
 import os
 import time
-from collections import namedtuple
 
 from jobmgr_remote import proc
 from jobmgr_remote.native import signals
+from jobmgr_remote.records import namedtuple
 
 #: A job whose processes are to end. ``pid``/``start``: its first process (0, "" if it is not known). ``slot``:
 #: process id of its slot, 0 if it has none. ``left``: what earlier jobs have left to the slots (spool.Left).

@@ -12,10 +12,10 @@ that could be revoked has not started and cannot start any more.
 import errno
 import os
 import time
-from collections import namedtuple
 
 from jobmgr_remote import layout, proc, wire
 from jobmgr_remote.lock import Lock
+from jobmgr_remote.records import namedtuple
 from jobmgr_remote.session import read_small, write_all, write_beside
 
 #: The holder of a token: ``state`` is wire.C_*; the rest is set for C_STARTED and may be "" or 0.

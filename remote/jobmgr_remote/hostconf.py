@@ -10,7 +10,7 @@ Lines ``key = value``; ``#`` begins a comment, ``[section]`` lines are allowed a
 The file is the administrator's, so there is no variable and no option by which a user could choose another.
 """
 
-from collections import namedtuple
+from jobmgr_remote.records import namedtuple
 
 PATH = "/etc/jobmgr/host.conf"
 

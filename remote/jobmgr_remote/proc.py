@@ -5,9 +5,9 @@ clock ticks after boot) and the instance, one life of the host: a number alone i
 """
 
 import os
-from collections import namedtuple
 
 from jobmgr_remote.native import signals
+from jobmgr_remote.records import namedtuple
 
 #: One line of the process table. ``start`` is text, in ticks; ``state`` is the kernel's letter (Z = dead, not
 #: yet reaped).

@@ -20,9 +20,9 @@ import os
 import re
 import sys
 import time
-from collections import namedtuple
 
 from jobmgr_remote import layout, native, session, wire
+from jobmgr_remote.records import namedtuple
 
 #: What the caller may do. ``roots`` are run roots as they stand in authorized_keys, ``called`` is what callers
 #: put before the verb.
@@ -30,8 +30,7 @@ Limits = namedtuple("Limits", "roots poll_only allow_install called")
 #: What the caller asks for. ``kind``: ``verb`` or ``install`` (``name`` of the host side that it believes in,
 #: or ""; ``login``: in the environment of a login shell), or ``rsync`` (``sender``: files are read here;
 #: ``flags``: the letters and capabilities, ``marked``: the beginning is to be marked).
-Asked = namedtuple("Asked", "kind verb name login sender flags marked")
-Asked.__new__.__defaults__ = ("", "", False, False, "", False)  # type: ignore[attr-defined]
+Asked = namedtuple("Asked", "kind verb name login sender flags marked", defaults=("", "", False, False, "", False))
 
 #: Verbs that change nothing. ``revoke`` and ``tend`` of a poll are taken out of the request (session.py).
 LOOKING = (wire.JOBS_POLL, wire.CAT_LOG, wire.SCAN)

@@ -22,11 +22,11 @@ second knows of the other. That a job runs once is not decided here but by its c
 import os
 import sys
 import time
-from collections import namedtuple
 
 from jobmgr_remote import fence, layout, proc, wire
 from jobmgr_remote.lock import Held, Lock
 from jobmgr_remote.native import signals
+from jobmgr_remote.records import namedtuple
 from jobmgr_remote.session import read_small, write_all, write_beside
 
 #: A job for the queue. ``login`` is a file of ``export`` lines, or ""; ``supervision`` is BY_SLOT where the slot itself

@@ -11,7 +11,7 @@ A file may hold several attempts (a batch system may start a job again): the wra
 ``JOBMGR_ATTEMPT=N`` line. The facts are those of the latest attempt.
 """
 
-from collections import namedtuple
+from jobmgr_remote.records import namedtuple
 
 VERSION = "1"
 PREFIX = "JOBMGR_"

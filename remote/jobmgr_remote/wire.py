@@ -17,9 +17,8 @@ and one object with one key: ``hello`` first, then ``job``, ``data``, ``note``, 
 truncated; what did arrive still counts. ``more`` before it: one more request may follow on the same stream.
 """
 
-from collections import namedtuple
-
 from jobmgr_remote import native
+from jobmgr_remote.records import namedtuple
 
 PROTOCOL = 1
 SERVED = (1,)

@@ -15,9 +15,9 @@ that is shared with the controller keeps what is the controller's.
 import os
 import sys
 import time
-from collections import namedtuple
 
 from jobmgr_remote import layout, machine, native, wire
+from jobmgr_remote.records import namedtuple
 from jobmgr_remote.session import (
     RUN_OK,
     RUN_UNMOUNTED,

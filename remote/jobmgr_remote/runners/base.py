@@ -48,13 +48,13 @@ does the work and returns ``(code, out, err)``.
 
 import re
 import time
-from collections import namedtuple
+
+from jobmgr_remote.records import namedtuple
 
 #: ``argv``: a list of text; ``stdin_path``: a file to give as stdin, or ""; ``env``: pairs to add to the
 #: environment; ``ids``: the ids that the call is about (empty: all that were given); ``until``: words on stderr
 #: at which the command is ended, since it would only wait.
-Call = namedtuple("Call", "argv stdin_path env ids until")
-Call.__new__.__defaults__ = ("", (), (), "")  # type: ignore[attr-defined]
+Call = namedtuple("Call", "argv stdin_path env ids until", defaults=("", (), (), ""))
 
 #: What a submit command said. ``state``: ``submitted`` (``native_id`` is set), ``failed`` (certainly not
 #: queued; ``text`` says why), ``limit`` (refused because a queue limit is reached: try later), ``unknown``
@@ -70,8 +70,7 @@ Seen = namedtuple("Seen", "native_id state raw reason token name submit_time")
 #: ``seen`` maps id (or token, for a look-up) to Seen. ``error`` is "" if the question was answered, so that
 #: an id which is not in ``seen`` is absent; else why the queue could not be asked (then nothing may be
 #: concluded about the others, but that those in ``absent`` were named as unknown by the system itself).
-Answer = namedtuple("Answer", "seen error absent")
-Answer.__new__.__defaults__ = (frozenset(),)  # type: ignore[attr-defined]
+Answer = namedtuple("Answer", "seen error absent", defaults=(frozenset(),))
 
 _TOKEN = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 #: How a token is written where a system offers a free text.
