@@ -7,11 +7,11 @@ import signal
 import sys
 from pathlib import Path
 
-from benchmarks import report
+from benchmarks import installed, report
 from benchmarks.processor import below_an_init
 from benchmarks.rivals import DEFAULT_CYLC, cylc_program
 from benchmarks.scenarios import Bench, Plan
-from benchmarks.stage import Stage
+from benchmarks.stage import Stage, measure
 from benchmarks.subject import KINDS
 
 ALL = ("S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8")
@@ -61,6 +61,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--name", default="", help="of these files; default: full or quick")
     made.add_argument("--no-picture", action="store_true")
+    made.add_argument(
+        "--jobmgr", type=Path, help="the program to measure; default: this checkout, installed for the purpose"
+    )
     return made
 
 
@@ -82,6 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     wants_cylc = not args.quick and bool(plan.scenarios & {"S1", "S2", "S3", "S7"})
     wants_cylc = wants_cylc and max(args.most_cylc, args.most_cylc_play) > 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left behind
+    measure(args.jobmgr or installed.program())
     with Stage() as stage:
         bench = Bench(stage, plan, cylc_program(args.cylc) if wants_cylc else None)
         try:

@@ -226,7 +226,17 @@ def _peaks(word: str) -> Iterator[int]:
                         yield int(line.split()[1]) * 1024
 
 
+_measured: list[str] = []
+
+
+def measure(program: Path) -> None:
+    """Say which jobmgr is measured; else it is this checkout's."""
+    _measured[:] = [str(program)]
+
+
 def jobmgr_argv(*words: str) -> list[str]:
-    """The command line of this checkout's jobmgr, by its installed entry point where there is one."""
+    """The command line of the jobmgr that is measured."""
+    if _measured:
+        return [*_measured, *words]
     program = Path(sys.executable).with_name("jobmgr")
     return [str(program), *words] if program.exists() else [sys.executable, "-m", "jobmgr", *words]

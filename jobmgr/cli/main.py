@@ -25,6 +25,9 @@ from jobmgr.errors import (
 EXIT_PIPE_CLOSED = 141
 """As for any program that nobody reads on: 128 + SIGPIPE."""
 
+COLLECT_AFTER = 20000
+"""More objects than a start loads, which stay: to look through them again and again would be 5 % of a short command."""
+
 _MACHINE = frozenset(
     {
         errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.ENOTDIR,
@@ -37,6 +40,8 @@ _MACHINE = frozenset(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Prints; raises nothing."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        gc.set_threshold(COLLECT_AFTER)
     if "_ARGCOMPLETE" in os.environ:
         from jobmgr.cli import complete
 

@@ -88,6 +88,8 @@ def test_the_harness_goes_round_and_leaves_nothing(tmp_path: Path) -> None:
         "openssh, warm",
         "--most-parallel",
         "0",
+        "--jobmgr",
+        str(Path(sys.executable).with_name("jobmgr")),
     ]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *words, "--scenarios", "S1,S2,S4,S5,S6,S8", "--no-picture"]
