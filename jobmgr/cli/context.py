@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -101,7 +100,11 @@ class Context:
     @property
     def width(self) -> int:
         """Columns of the terminal; 0, no limit, where there is none."""
-        return shutil.get_terminal_size().columns if self.out_terminal else 0
+        if not self.out_terminal:
+            return 0
+        import shutil  # here: it loads every kind of archive
+
+        return shutil.get_terminal_size().columns
 
     @property
     def asks(self) -> bool:

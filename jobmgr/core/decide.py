@@ -13,7 +13,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from jobmgr_remote import status, wire
 
@@ -136,7 +138,7 @@ RULES = {
 """The name of each rule and its sentence, for ``jobmgr why``."""
 
 
-class Case(NamedTuple):
+class Case(Struct, frozen=True):
     """One look, made ready for the rows.
 
     ``usable``: the file counts; if not, ``trouble`` says why. ``facts``: the file's, or else those known
@@ -207,11 +209,11 @@ def _killed_without_record(view: JobView, look: Look, evidence: wire.Evidence) -
 
 def _run_missing(view: JobView, look: Look) -> Verdict:
     doubt = _RUN_DOUBTS.get(line(look.run_state), "the run directory is missing on the host")
-    return _unchanged(view, "run-missing", doubt)._replace(host_doubt=True)
+    return replace(_unchanged(view, "run-missing", doubt), host_doubt=True)
 
 
 def _unchanged(view: JobView, rule: str, doubt: str) -> Verdict:
-    return keep(view, rule, doubt)._replace(actions=_fencing(view))
+    return replace(keep(view, rule, doubt), actions=_fencing(view))
 
 
 def _fencing(view: JobView) -> tuple[Action, ...]:
@@ -258,7 +260,8 @@ def _case(view: JobView, look: Look, evidence: wire.Evidence) -> Case:
     presence = _presence(view, evidence, started or claimed)
     if view.batch and 0 < facts.attempts <= facts.superseded and presence in (WAITING, ACTIVE, BLIND):
         facts, started = _put_behind(facts)
-    seen = keep(view, view.rule)._replace(
+    seen = replace(
+        keep(view, view.rule),
         facts=facts,
         native_id=native_id,
         acknowledged=view.acknowledged or (usable and bool(native_id)),
@@ -380,7 +383,8 @@ def _presence(view: JobView, evidence: wire.Evidence, begun: bool) -> str:
 def _final(
     case: Case, state: State, rule: str, detail: str, facts: Facts, *, retry_safe: bool | None = None
 ) -> Verdict:
-    return clear(case.seen)._replace(
+    return replace(
+        clear(case.seen),
         state=state,
         rule=rule,
         detail=detail,
@@ -398,7 +402,8 @@ def _after_grace(case: Case, doubt: str, verdict: Callable[[], Verdict]) -> Verd
     if over:
         return verdict()
     again = PollAgain(case.view.job, max(1.0, since + grace - case.look.time))
-    return case.seen._replace(
+    return replace(
+        case.seen,
         rule="grace",
         doubt=doubt,
         grace_since=since,
@@ -408,7 +413,7 @@ def _after_grace(case: Case, doubt: str, verdict: Callable[[], Verdict]) -> Verd
 
 
 def _lost(case: Case, rule: str, why: str) -> Verdict:
-    facts = case.facts._replace(lost=True, reason="lost")
+    facts = replace(case.facts, lost=True, reason="lost")
     return _fenced(case, _final(case, State.FAILED, rule, f"lost: {why}", facts))
 
 
@@ -417,8 +422,8 @@ def _fenced(case: Case, verdict: Verdict) -> Verdict:
     good.
     """
     if case.claimed or case.evidence.claim == wire.C_REVOKED:
-        return verdict._replace(retry_safe=True)
-    return verdict._replace(actions=(*_revoke(case.view.job), *verdict.actions))
+        return replace(verdict, retry_safe=True)
+    return replace(verdict, actions=(*_revoke(case.view.job), *verdict.actions))
 
 
 def _blind_doubt(case: Case) -> str:
@@ -504,7 +509,7 @@ def _row_killed(case: Case) -> Verdict | None:
         return None
     detail = f"signal {case.facts.signal}" if case.facts.signal else ""
     verdict = _final(case, State.KILLED, "killed", detail, case.facts)
-    return _fenced(case, verdict)._replace(retry_safe=True)
+    return replace(_fenced(case, verdict), retry_safe=True)
 
 
 def _row_restart(case: Case) -> Verdict | None:
@@ -516,7 +521,8 @@ def _row_restart(case: Case) -> Verdict | None:
 
 def _again(case: Case, rule: str) -> Verdict:
     facts = Facts(attempts=case.facts.attempts, superseded=max(case.facts.attempts, 1))
-    return clear(case.seen)._replace(
+    return replace(
+        clear(case.seen),
         state=State.SUBMITTED,
         rule=rule,
         detail=_queue_words(case),
@@ -534,7 +540,7 @@ def _row_failed(case: Case) -> Verdict | None:
         detail = case.exit.value or "aborted"
     else:
         detail = _and_reason(case, f"exit {case.exit.value}" if case.exit.value else "failed")
-        facts = facts._replace(reason=_reason_beside(case))
+        facts = replace(facts, reason=_reason_beside(case))
     return _final(case, State.FAILED, "failed", detail, facts, retry_safe=True)
 
 
@@ -556,7 +562,8 @@ def _row_ending(case: Case) -> Verdict | None:
     since, over = negative(case.view, case.look, GRACE)
     if over:
         return None
-    return case.seen._replace(
+    return replace(
+        case.seen,
         state=_at_least_running(case),
         rule="ending",
         doubt=_blind_doubt(case) if case.presence == BLIND else "",
@@ -576,14 +583,14 @@ def _row_vacating(case: Case) -> Verdict | None:
     doubt = _blind_doubt(case) if case.presence == BLIND else ""
     seen = case.seen if case.presence == BLIND else clear(case.seen)
     detail = f"signal {case.exit.value}"
-    return seen._replace(state=_at_least_running(case), rule="vacating", doubt=doubt, detail=detail)
+    return replace(seen, state=_at_least_running(case), rule="vacating", doubt=doubt, detail=detail)
 
 
 def _row_signal(case: Case) -> Verdict | None:
     """SIGNAL + absent, ended; background: gone -> failed: signal, with the queue's reason."""
     if case.exit is None or (case.exit.kind != status.SIGNAL and case.view.batch):
         return None
-    facts = case.facts._replace(reason=_reason_beside(case))
+    facts = replace(case.facts, reason=_reason_beside(case))
     detail = _and_reason(case, f"signal {case.exit.value}")
     return _final(case, State.FAILED, "signal", detail, facts, retry_safe=True)
 
@@ -594,7 +601,7 @@ def _row_vacated(case: Case) -> Verdict | None:
         return None
     if case.presence == ENDED:
         detail = f"vacated by signal {case.exit.value}" + (f", {case.reason}" if case.reason else "")
-        facts = case.facts._replace(reason=case.reason or "vacated")
+        facts = replace(case.facts, reason=case.reason or "vacated")
         return _final(case, State.FAILED, "vacated", detail, facts, retry_safe=True)
     why = f"vacated by signal {case.exit.value}, and {_gone_words(case)}"
     return _after_grace(case, _gone_words(case), lambda: _lost(case, "vacated", why))
@@ -605,7 +612,7 @@ def _row_revoked(case: Case) -> Verdict | None:
     if case.evidence.claim != wire.C_REVOKED or case.started:
         return None
     detail = case.view.detail if case.view.state in FINAL else "never started; revoked on the host"
-    facts = case.facts._replace(reason=case.facts.reason or "revoked")
+    facts = replace(case.facts, reason=case.facts.reason or "revoked")
     return _final(case, State.SUBMIT_FAILED, "revoked", detail, facts, retry_safe=True)
 
 
@@ -618,11 +625,11 @@ def _row_no_file(case: Case) -> Verdict | None:
     running = case.started or case.view.state is State.RUNNING
     if case.presence in (WAITING, ACTIVE):
         state = State.RUNNING if running else State.SUBMITTED
-        return clear(case.seen)._replace(state=state, rule="no-file", doubt=case.trouble)
+        return replace(clear(case.seen), state=state, rule="no-file", doubt=case.trouble)
     if case.presence == BLIND:
-        return case.seen._replace(rule="no-file", doubt=f"{case.trouble}; {_blind_doubt(case)}")
+        return replace(case.seen, rule="no-file", doubt=f"{case.trouble}; {_blind_doubt(case)}")
     if case.presence == ENDED and case.reason:
-        facts = case.facts._replace(reason=case.reason)
+        facts = replace(case.facts, reason=case.reason)
         return _after_grace(
             case,
             case.trouble,
@@ -647,7 +654,8 @@ def _row_running(case: Case) -> Verdict | None:
     doubt = ""
     if case.view.batch and case.evidence.queue.state in (wire.Q_ABSENT, wire.Q_ENDED, wire.Q_OTHER_JOB):
         doubt = "the queue does not have it, but its process is alive"
-    return clear(case.seen)._replace(
+    return replace(
+        clear(case.seen),
         state=State.RUNNING, rule="running", doubt=doubt, detail=_running_words(case)
     )
 
@@ -661,7 +669,7 @@ def _row_running_unseen(case: Case) -> Verdict | None:
     if not case.started or case.presence != BLIND:
         return None
     seen = _remembering(case, _remembered(case)).seen
-    return seen._replace(state=State.RUNNING, rule="running-unseen", doubt=_blind_doubt(case), detail="")
+    return replace(seen, state=State.RUNNING, rule="running-unseen", doubt=_blind_doubt(case), detail="")
 
 
 def _row_ended(case: Case) -> Verdict | None:
@@ -675,7 +683,7 @@ def _row_ended(case: Case) -> Verdict | None:
         if not case.reason:
             return _lost(case, "ended", f"the queue says {said}, but there is no exit record")
         return _final(
-            case, State.FAILED, "ended", case.reason, case.facts._replace(reason=case.reason), retry_safe=True
+            case, State.FAILED, "ended", case.reason, replace(case.facts, reason=case.reason), retry_safe=True
         )
 
     return _after_grace(_remembering(case, case.reason), doubt, verdict)
@@ -683,8 +691,8 @@ def _row_ended(case: Case) -> Verdict | None:
 
 def _remembering(case: Case, reason: str) -> Case:
     """The case whose facts hold the queue's reason: it may have forgotten the job at the second look."""
-    seen = case.seen._replace(facts=case.seen.facts._replace(reason=reason))
-    return case._replace(seen=seen) if reason and case.started else case
+    seen = replace(case.seen, facts=replace(case.seen.facts, reason=reason))
+    return replace(case, seen=seen) if reason and case.started else case
 
 
 def _remembered(case: Case) -> str:
@@ -700,7 +708,7 @@ def _row_lost(case: Case) -> Verdict | None:
         return None
     reason = _remembered(case)
     if reason:
-        facts = case.facts._replace(reason=reason)
+        facts = replace(case.facts, reason=reason)
         return _after_grace(
             _remembering(case, reason),
             f"the queue said {reason}, and there is no exit record",
@@ -717,7 +725,8 @@ def _row_submitted(case: Case) -> Verdict | None:
     """
     if case.presence not in (WAITING, ACTIVE):
         return None
-    return clear(case.seen)._replace(
+    return replace(
+        clear(case.seen),
         state=State.SUBMITTED,
         rule="submitted",
         detail=_queue_words(case),
@@ -731,7 +740,8 @@ def _row_submitted_unseen(case: Case) -> Verdict | None:
         return None
     # A native id or a claim proves that an unsettled submit has arrived.
     state = State.SUBMITTED if case.view.state in UNSETTLED else case.view.state
-    return case.seen._replace(
+    return replace(
+        case.seen,
         state=state, rule="submitted-unseen", doubt=_blind_doubt(case), acknowledged=True
     )
 
@@ -743,7 +753,7 @@ def _row_submit_ended(case: Case) -> Verdict | None:
     said = case.reason or line(case.evidence.queue.raw) or "ended in the queue"
 
     def verdict() -> Verdict:
-        facts = case.facts._replace(reason=case.reason)
+        facts = replace(case.facts, reason=case.reason)
         return _fenced(case, _final(case, State.SUBMIT_FAILED, "submit-ended", said, facts))
 
     # "COMPLETED" means that it ran after all: its file may be on its way here.
@@ -779,11 +789,12 @@ def _row_never_started(case: Case) -> Verdict | None:
         return _after_grace(case, "the host was restarted", lambda: _lost(case, "lost-before-start", why))
     doubt = "nothing on the host is going to start it"
     if view.kill_intended:
-        return case.seen._replace(rule="never-started", doubt="", actions=_revoke(view.job))
+        return replace(case.seen, rule="never-started", doubt="", actions=_revoke(view.job))
     return _after_grace(
         case,
         doubt,
-        lambda: case.seen._replace(
+        lambda: replace(
+            case.seen,
             rule="never-started",
             doubt=doubt,
             actions=_revoke(view.job),
@@ -798,7 +809,7 @@ def _revoke(job: str, after: float = 0.0) -> tuple[Action, ...]:
 def _row_settle(case: Case) -> Verdict | None:
     """Fenced, no id, not started; or missing and never acknowledged -> settled as core/settle.py says."""
     if case.view.state not in UNSETTLED:
-        return case.seen._replace(rule="submitted-unseen", doubt="its id in the queue is not known")
+        return replace(case.seen, rule="submitted-unseen", doubt="its id in the queue is not known")
     return settle.settle(case.view, case.look, case.seen)
 
 
@@ -837,18 +848,18 @@ def _guard(case: Case, verdict: Verdict) -> Verdict:
     if view.state not in FINAL:
         if can(view.state, verdict.state):
             return verdict
-        return case.seen._replace(rule="late-answer")
+        return replace(case.seen, rule="late-answer")
     if _may_revise(case, verdict):
-        return verdict._replace(revised=True)
+        return replace(verdict, revised=True)
     if verdict.rule == "grace" and _provisional(case):
         return verdict
     if case.evidence.claim == wire.C_REVOKED or (view.facts.lost and case.claimed):
-        return keep(view, view.rule)._replace(retry_safe=True)
+        return replace(keep(view, view.rule), retry_safe=True)
     shows = case.presence in (WAITING, ACTIVE) and (case.exit is None or case.presence == WAITING)
     if view.state is State.SUCCEEDED or not shows:
-        return keep(view, view.rule or "final")._replace(actions=_fencing(view))
+        return replace(keep(view, view.rule or "final"), actions=_fencing(view))
     doubt = f"declared {view.state}, but the host still has something of it"
-    return keep(view, "final", doubt)._replace(actions=_fencing(view) or (PollAgain(view.job, FENCE_AGAIN),))
+    return replace(keep(view, "final", doubt), actions=_fencing(view) or (PollAgain(view.job, FENCE_AGAIN),))
 
 
 def _may_revise(case: Case, verdict: Verdict) -> bool:

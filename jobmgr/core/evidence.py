@@ -6,8 +6,6 @@ seconds. What is made for every look at every job is a named tuple: ten thousand
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from msgspec import Struct
 
 from jobmgr_remote import wire
@@ -15,7 +13,7 @@ from jobmgr_remote import wire
 from .states import State
 
 
-class Facts(NamedTuple):
+class Facts(Struct, frozen=True):
     """What job.status told about the latest attempt of a job, and how it ended.
 
     ``exit_code``: the script's own; ``signal``: a name such as ``TERM``; ``reason``: the queue's or the
@@ -43,7 +41,7 @@ class Facts(NamedTuple):
 NO_FACTS = Facts()
 
 
-class JobView(NamedTuple):
+class JobView(Struct, frozen=True):
     """What the controller knows about a job when it looks at new evidence.
 
     ``batch``: a batch system runs it (False: ``background``). ``instance``: the life of the host when the
@@ -76,7 +74,7 @@ class JobView(NamedTuple):
     facts: Facts = NO_FACTS
 
 
-class Look(NamedTuple):
+class Look(Struct, frozen=True):
     """What one call to a host told about one job.
 
     ``evidence`` is None if the job had no reply line (or the host did not answer; ``error`` says why).
@@ -127,7 +125,7 @@ class Retrieve(Struct, frozen=True):
 Action = Revoke | Find | Resend | PollAgain | Retrieve
 
 
-class Verdict(NamedTuple):
+class Verdict(Struct, frozen=True):
     """What follows from one look: the whole new record of what a poll may change.
 
     ``rule`` names the row of the table that decided (:data:`jobmgr.core.decide.RULES` has its sentence).

@@ -8,7 +8,8 @@ change costs what depends on it, not the size of the graph.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from jobmgr.core.graph import OUTPUTS_OF_STATE, STARTED, SUBMITTED, Graph, Progress
 from jobmgr.core.states import ACTIVE, BEFORE_JOB, State
@@ -16,7 +17,7 @@ from jobmgr.core.states import ACTIVE, BEFORE_JOB, State
 _ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.SUBMIT_FAILED, State.KILLED})
 
 
-class Instance(NamedTuple):
+class Instance(Struct, frozen=True):
     """One task in the cycle, as the store has it.
 
     ``state`` as in core/states.py; ``jobs``: the number of its latest job, 0 for none; ``not_before``: the

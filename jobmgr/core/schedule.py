@@ -7,7 +7,7 @@ that these functions stay pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
 
-class Intervals(NamedTuple):
+class Intervals(Struct, frozen=True):
     """Seconds between polls; the last of a list repeats. ``execution`` once it runs, ``queued`` before."""
 
     execution: tuple[float, ...] = (30.0,)
@@ -36,7 +36,7 @@ class Intervals(NamedTuple):
     minimum: float = 10.0
 
 
-class Polled(NamedTuple):
+class Polled(Struct, frozen=True):
     """What bears on the next poll of a job.
 
     ``polls``: answered ones since its state last changed; ``errors``: unanswered ones in a row; ``last``: the

@@ -19,6 +19,8 @@ A kill that is intended does not wait: the token is revoked at once.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from jobmgr_remote import wire
 
 from .evidence import Find, JobView, Look, PollAgain, Resend, Retrieve, Revoke, Verdict, keep
@@ -85,18 +87,19 @@ def answer(view: JobView, reply: wire.Submitted | None, sent: bool = True, error
         native_id = line(reply.native_id) or view.native_id
         if view.state in UNSETTLED:
             verdict = keep(view, "acknowledged")
-            return verdict._replace(
+            return replace(
+                verdict,
                 state=State.SUBMITTED, native_id=native_id, acknowledged=True, detail=""
             )
         # It came late. What was declared lost may live after all: its record will tell.
         again = (PollAgain(view.job, 0.0),) if view.state in FINAL and view.facts.lost else ()
         verdict = keep(view, view.rule or "acknowledged")
-        return verdict._replace(native_id=native_id, acknowledged=True, actions=again)
+        return replace(verdict, native_id=native_id, acknowledged=True, actions=again)
     if view.state not in (State.SUBMITTING, State.SUBMIT_UNKNOWN):
         return keep(view, "acknowledged")
     if result == wire.R_REVOKED:
         state = State.KILLED if view.kill_intended else State.SUBMIT_FAILED
-        return keep(view, "submit-revoked")._replace(state=state, detail=text, retry_safe=True)
+        return replace(keep(view, "submit-revoked"), state=state, detail=text, retry_safe=True)
     if result == wire.R_LIMIT:
         return _no_room(view, text or "the queue is full")
     if result in (wire.R_FAILED, wire.R_FOREIGN, wire.R_REFUSED):
@@ -106,7 +109,8 @@ def answer(view: JobView, reply: wire.Submitted | None, sent: bool = True, error
         if text
         else "the runner did not tell whether it has it"
     )
-    return keep(view, "submit-undecided", doubt)._replace(
+    return replace(
+        keep(view, "submit-undecided", doubt),
         state=State.SUBMIT_UNKNOWN,
         acknowledged=False,
         actions=(Find(view.job), PollAgain(view.job, SUBMITTER_BUSY)),
@@ -125,20 +129,22 @@ def _unanswered(view: JobView, sent: bool, error: str) -> Verdict:
         return keep(view, "submit-no-answer")
     if not sent:
         doubt = f"unreachable ({error})" if error else "unreachable"
-        return keep(view, "not-sent", doubt)._replace(actions=(Resend(view.job, backoff(view.tries)),))
+        return replace(keep(view, "not-sent", doubt), actions=(Resend(view.job, backoff(view.tries)),))
     doubt = f"no answer to the submit ({error})" if error else "no answer to the submit"
-    return keep(view, "submit-no-answer", doubt)._replace(
+    return replace(
+        keep(view, "submit-no-answer", doubt),
         state=State.SUBMIT_UNKNOWN,
         actions=(PollAgain(view.job, 0.0),),
     )
 
 
 def _refused(view: JobView, rule: str, text: str, reason: str) -> Verdict:
-    return keep(view, rule)._replace(
+    return replace(
+        keep(view, rule),
         state=State.SUBMIT_FAILED,
         detail=text,
         retry_safe=True,
-        facts=view.facts._replace(reason=reason),
+        facts=replace(view.facts, reason=reason),
         actions=(Retrieve(view.job),),
     )
 
@@ -146,7 +152,7 @@ def _refused(view: JobView, rule: str, text: str, reason: str) -> Verdict:
 def _no_room(view: JobView, text: str) -> Verdict:
     """It is certainly not in the queue. That is nobody's failure: the same job, with its token, waits."""
     state = State.KILLED if view.kill_intended else State.QUEUED
-    return keep(view, "submit-limit")._replace(state=state, detail=text, retry_safe=view.kill_intended)
+    return replace(keep(view, "submit-limit"), state=state, detail=text, retry_safe=view.kill_intended)
 
 
 def settle(view: JobView, look: Look, seen: Verdict) -> Verdict:
@@ -160,7 +166,8 @@ def settle(view: JobView, look: Look, seen: Verdict) -> Verdict:
     assert evidence is not None, "settling needs an answer"
     unknown = State.SUBMIT_UNKNOWN
     if evidence.found.state == wire.FOUND_ID and line(evidence.found.native_id):
-        return clear(seen)._replace(
+        return replace(
+            clear(seen),
             state=State.SUBMITTED,
             rule="adopted",
             native_id=line(evidence.found.native_id),
@@ -168,7 +175,8 @@ def settle(view: JobView, look: Look, seen: Verdict) -> Verdict:
             detail="",
         )
     if view.kill_intended:
-        return seen._replace(
+        return replace(
+            seen,
             state=unknown, rule="kill-unseen", actions=(Revoke(view.job), PollAgain(view.job, 0.0))
         )
     restarted = bool(view.instance and look.instance and view.instance != look.instance)
@@ -176,8 +184,8 @@ def settle(view: JobView, look: Look, seen: Verdict) -> Verdict:
         return _lost(view, seen)
     if not _known_to_host(evidence) and not restarted and view.instance:
         wait = backoff(view.tries)
-        return clear(seen)._replace(state=unknown, rule="resend", actions=(Resend(view.job, wait),))
-    return _looked_up(view, look, seen._replace(state=unknown))
+        return replace(clear(seen), state=unknown, rule="resend", actions=(Resend(view.job, wait),))
+    return _looked_up(view, look, replace(seen, state=unknown))
 
 
 def _known_to_host(evidence: wire.Evidence) -> bool:
@@ -192,29 +200,31 @@ def _looked_up(view: JobView, look: Look, seen: Verdict) -> Verdict:
     if found.state == wire.FOUND_COULD_NOT_ASK:
         error = line(found.error)
         doubt = f"the queue could not be asked: {error}" if error else "the queue could not be asked"
-        return seen._replace(rule="find-failed", doubt=doubt, actions=(Find(view.job),))
+        return replace(seen, rule="find-failed", doubt=doubt, actions=(Find(view.job),))
     if found.state not in (wire.FOUND_ABSENT, wire.FOUND_CANNOT):
-        return seen._replace(
+        return replace(
+            seen,
             rule="find",
             doubt="not known whether the runner has it",
             actions=(Find(view.job), PollAgain(view.job, 0.0)),
         )
     if found.submitter_alive is not False:
-        return clear(seen)._replace(rule="submitter-busy", doubt="it is still being submitted", actions=again)
+        return replace(clear(seen), rule="submitter-busy", doubt="it is still being submitted", actions=again)
     first, over = negative(view, look, SECOND_LOOK)
-    seen = seen._replace(grace_since=first, grace_instance=look.instance)
+    seen = replace(seen, grace_since=first, grace_instance=look.instance)
     if not over:
         remaining = max(1.0, first + SECOND_LOOK - look.time)
         actions = (Find(view.job), PollAgain(view.job, remaining))
-        return seen._replace(rule="first-absence", doubt="the runner does not know it", actions=actions)
+        return replace(seen, rule="first-absence", doubt="the runner does not know it", actions=actions)
     actions_now = (Revoke(view.job), PollAgain(view.job, 0.0))
-    return seen._replace(rule="revoke", doubt="the runner does not know it", actions=actions_now)
+    return replace(seen, rule="revoke", doubt="the runner does not know it", actions=actions_now)
 
 
 def _lost(view: JobView, seen: Verdict) -> Verdict:
     text = "lost: the host was restarted during the submit (may have run)"
-    facts = seen.facts._replace(lost=True, reason="lost")
-    return clear(seen)._replace(
+    facts = replace(seen.facts, lost=True, reason="lost")
+    return replace(
+        clear(seen),
         state=State.FAILED,
         rule="lost-restart",
         detail=text,
@@ -239,4 +249,4 @@ def clear(verdict: Verdict) -> Verdict:
     """The verdict without a row of negative looks: this one was not negative."""
     if not verdict.grace_since and not verdict.grace_instance:
         return verdict
-    return verdict._replace(grace_since=0.0, grace_instance="")
+    return replace(verdict, grace_since=0.0, grace_instance="")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -224,6 +223,8 @@ def copy_to(ctx: RunContext, jobs: Sequence[Job], target: Path) -> int:
 
     Returns the number of files. The job's logs stay in the run directory.
     """
+    import shutil
+
     count = 0
     for job in jobs:
         folder = target if len(jobs) == 1 else target / job.cycle / job.task

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -93,6 +92,8 @@ def clean_local(run_dir: Path, keep: Sequence[str] = ()) -> None:
     doomed = run_dir.with_name(f".{run_dir.name}.removed-{os.getpid()}")
     try:
         os.rename(run_dir, doomed)
+        import shutil
+
         shutil.rmtree(doomed)
     except OSError as error:
         raise RefusedError(f"{run_dir} cannot be deleted: {error.strerror} ({error.filename})") from error

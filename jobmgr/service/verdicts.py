@@ -6,6 +6,8 @@ import json
 import random
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import replace
+
 from jobmgr.core.events import Changed
 from jobmgr.core.evidence import Facts, Find, JobView, PollAgain, Resend, Revoke, Verdict
 from jobmgr.core.schedule import Intervals, Polled, next_poll
@@ -192,6 +194,6 @@ def _due(ctx: RunContext, platform: Platform, name: str, polled: Polled) -> floa
     execution = platform.polling_interval
     if task is not None:
         execution = task.polling_interval or execution
-        polled = polled._replace(time_limit=task.time_limit)
+        polled = replace(polled, time_limit=task.time_limit)
     intervals = Intervals(execution, platform.queued_polling_interval, platform.min_polling_interval)
     return next_poll(polled, intervals, random.random())

@@ -26,7 +26,7 @@ RETRIEVAL_STATES = (PENDING, DONE, TOO_LARGE, IS_A_LINK, VANISHED, FAILED)
 """States of a file's retrieval; all but ``pending`` are ends (``failed``: given up)."""
 
 
-class Instance(NamedTuple):
+class Instance(Struct, frozen=True):
     """A task in a cycle. ``state``: its own before its first job and while it waits, else its last job's."""
 
     cycle: str
@@ -50,7 +50,7 @@ class Instance(NamedTuple):
         return self.cycle, self.task
 
 
-class NewSubmit(NamedTuple):
+class NewSubmit(Struct, frozen=True):
     """A job to be made. ``spec``: JSON text of the submit item, without ``job`` and ``token``.
 
     ``after``: the submit number that it follows; if another process has taken one since, none is made. None:
@@ -152,7 +152,7 @@ def job_id(cycle: str, task: str, submit: int) -> str:
     return f"{cycle}/{task}/{submit:02d}"
 
 
-class Message(NamedTuple):
+class Message(Struct, frozen=True):
     """What a job announced: ``time`` as in job.status (UTC with ``Z``), ``severity`` (``EVENT`` for a named
     event).
     """
@@ -163,11 +163,11 @@ class Message(NamedTuple):
     text: str
 
 
-class Change(NamedTuple):
+class Change(Struct, frozen=True):
     """The new record of a job after a decision. ``old`` is the job as it was read when the decision was made.
 
     If the stored state is no longer ``old.state``, or the job was marked to be killed meanwhile, this change
-    is not made. ``new`` holds the whole new record (``old._replace(...)``); what names the job,
+    is not made. ``new`` holds the whole new record (``replace(old, ...)``); what names the job,
     ``submit_time``, ``kill_intended``, ``changed``, ``doubt_since`` and ``followed`` are not taken from it.
     ``text`` is for
     the history, ``evidence`` (JSON, "" = none) what the decision rests on, ``outputs`` what the instance has
@@ -198,7 +198,7 @@ class InstanceChange(Struct, frozen=True):
     text: str = ""
 
 
-class Event(NamedTuple):
+class Event(Struct, frozen=True):
     """One line of the history."""
 
     time: float

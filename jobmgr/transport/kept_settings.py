@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -91,6 +90,8 @@ def keep(path: str, settings: SshSettings, said: str, config_file: str | None) -
         names = looked_into(_READS.findall(said), config_file)
         if names is None:
             return
+        import shutil
+
         stamps = {name: stamp(name) for name in [*names, shutil.which("ssh") or ""]}
         if any(one and max(one[1:3]) > began - SETTLED * 1e9 for one in stamps.values()):
             return

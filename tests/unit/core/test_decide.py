@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from jobmgr.core.decide import GRACE, GRACE_NETWORK, ROWS, RULES, decide, with_since
 from jobmgr.core.evidence import Facts, JobView, Look, PollAgain, Retrieve, Revoke, Verdict
@@ -37,11 +38,11 @@ RAN = Facts(start_time=NOW - 600, attempts=1)
 
 def after_grace(known: JobView) -> JobView:
     """The view after a first negative look, 31 s before NOW."""
-    return known._replace(grace_since=NOW - GRACE - 1, grace_instance=HERE)
+    return replace(known, grace_since=NOW - GRACE - 1, grace_instance=HERE)
 
 
-KILL_RUNS = RUNS._replace(kill_intended=True)
-KILL_BG = BG_RUNS._replace(kill_intended=True)
+KILL_RUNS = replace(RUNS, kill_intended=True)
+KILL_BG = replace(BG_RUNS, kill_intended=True)
 STARTED = file(started=True)
 WAIT = queue(wire.Q_WAITING, "PENDING", "Resources")
 OOM = queue(wire.Q_ENDED, "OUT_OF_MEMORY", "OUT_OF_MEMORY")
@@ -221,7 +222,7 @@ TABLE: list[tuple[str, JobView, wire.Evidence | None, State, str, str, str]] = [
     ("revoked, no answer before", unsettled(), evidence(claim=wire.C_REVOKED), S.SUBMIT_FAILED, "revoked", "never st", ""),
     ("not started + rebooted", after_grace(BG), evidence(process=wire.P_REBOOTED), S.FAILED, "lost-before-start",
      "lost: the host was restarted", ""),
-    ("no start, no kill of it yet", BG._replace(kill_intended=True), evidence(process=wire.P_GONE), S.SUBMITTED, "never-started", "", ""),
+    ("no start, no kill of it yet", replace(BG, kill_intended=True), evidence(process=wire.P_GONE), S.SUBMITTED, "never-started", "", ""),
     # settled elsewhere: core/settle.py
     ("fenced, no id", unsettled(), evidence(found=wire.FOUND_NOT_ASKED, queue=wire.NO_QUEUE), S.SUBMIT_UNKNOWN, "find", "",
      "not known whether"),
@@ -268,16 +269,16 @@ TABLE: list[tuple[str, JobView, wire.Evidence | None, State, str, str, str]] = [
     ("kill + failed before the kill", KILL_BG, evidence(file=file("FAILED/1"), process=wire.P_GONE), S.FAILED, "failed",
      "exit 1", ""),
     ("kill + missing + absent", KILL_RUNS, evidence(file=no_file(), queue=wire.Q_ABSENT), S.KILLED, "killed", "", ""),
-    ("kill + queued, absent", SLURM._replace(kill_intended=True), evidence(queue=wire.Q_ABSENT), S.KILLED, "killed", "", ""),
-    ("kill + revoked in the spool", BG._replace(kill_intended=True), evidence(claim=wire.C_REVOKED), S.KILLED, "killed", "", ""),
+    ("kill + queued, absent", replace(SLURM, kill_intended=True), evidence(queue=wire.Q_ABSENT), S.KILLED, "killed", "", ""),
+    ("kill + revoked in the spool", replace(BG, kill_intended=True), evidence(claim=wire.C_REVOKED), S.KILLED, "killed", "", ""),
     ("kill + revoked, never seen", unsettled(kill_intended=True), evidence(claim=wire.C_REVOKED), S.KILLED, "killed", "", ""),
     ("kill + active", KILL_RUNS, evidence(file=STARTED, queue=wire.Q_ACTIVE), S.RUNNING, "running", "", ""),
     ("kill + rebooted", KILL_BG, evidence(file=STARTED, process=wire.P_REBOOTED), S.KILLED, "killed", "", ""),
-    ("kill + queued, rebooted", BG._replace(kill_intended=True), evidence(process=wire.P_REBOOTED), S.SUBMITTED, "grace", "",
+    ("kill + queued, rebooted", replace(BG, kill_intended=True), evidence(process=wire.P_REBOOTED), S.SUBMITTED, "grace", "",
      "the host was restarted"),
     ("kill + pid used again", KILL_BG, evidence(file=STARTED, process=wire.P_NOT_OURS), S.KILLED, "killed", "", ""),
     ("kill + batch number used again", KILL_RUNS, evidence(file=STARTED, queue=wire.Q_OTHER_JOB), S.KILLED, "killed", "", ""),
-    ("kill + queued, number used again", SLURM._replace(kill_intended=True), evidence(queue=wire.Q_OTHER_JOB), S.KILLED,
+    ("kill + queued, number used again", replace(SLURM, kill_intended=True), evidence(queue=wire.Q_OTHER_JOB), S.KILLED,
      "killed", "", ""),
     ("kill + requeued by a reboot", KILL_RUNS, evidence(file=STARTED, queue=WAIT, killed=True), S.SUBMITTED, "requeued",
      "PENDING (Resources)", ""),
@@ -324,7 +325,7 @@ GONE_HERE = evidence(file=no_file(), process=wire.P_GONE, claim=wire.C_REVOKED)
 
 @pytest.mark.parametrize("known, seen, run_state, state", [
     pytest.param(KILL_BG, GONE_HERE, "absent", S.KILLED, id="background, nothing left"),
-    pytest.param(BG._replace(kill_intended=True), GONE_HERE, "absent", S.KILLED, id="background, not begun"),
+    pytest.param(replace(BG, kill_intended=True), GONE_HERE, "absent", S.KILLED, id="background, not begun"),
     pytest.param(KILL_RUNS, evidence(file=no_file(), queue=wire.Q_ABSENT), "absent", S.KILLED, id="batch, cancelled"),
     pytest.param(KILL_RUNS, evidence(file=no_file(), queue=wire.Q_ACTIVE), "absent", S.RUNNING, id="batch, still there"),
     pytest.param(KILL_BG, GONE_HERE, "unmounted", S.RUNNING, id="it may come back"),
@@ -446,12 +447,12 @@ def test_an_older_answer_changes_nothing() -> None:
 
 
 def test_a_clock_that_was_set_back_far_is_no_late_answer() -> None:
-    known = RUNS._replace(look_time=NOW, look_instance=HERE)
+    known = replace(RUNS, look_time=NOW, look_instance=HERE)
     assert decide(known, look(evidence(file=file("SUCCEEDED")), -3600)).state is S.SUCCEEDED
 
 
 def test_a_stale_file_does_not_take_back_a_start() -> None:
-    known = RUNS._replace(seen_size=900)
+    known = replace(RUNS, seen_size=900)
     verdict = decide(known, look(evidence(file=file(size=300), queue=wire.Q_ACTIVE)))
     assert (verdict.state, verdict.seen_size, verdict.facts) == (S.RUNNING, 900, RUNS.facts)
 
@@ -532,7 +533,7 @@ def test_a_submit_failed_that_was_revoked_is_safe_to_retry() -> None:
 
 
 def test_a_refused_revocation_means_that_it_did_start() -> None:
-    known = view(S.SUBMIT_FAILED)._replace(rule="submit-vanished")
+    known = replace(view(S.SUBMIT_FAILED), rule="submit-vanished")
     runs = decide(known, look(evidence(file=STARTED, queue=wire.Q_ACTIVE, claim=wire.C_STARTED)))
     assert (runs.state, runs.revised) == (S.RUNNING, True)
     gone = evidence(file=STARTED, queue=wire.Q_ABSENT, claim=wire.C_STARTED)
@@ -561,7 +562,7 @@ def test_a_failed_job_is_not_revised_by_the_same_attempt() -> None:
 
 
 def test_a_job_that_ran_is_never_submit_failed() -> None:
-    known = RUNS._replace(facts=Facts())  # as a rebuilt store may have it
+    known = replace(RUNS, facts=Facts())  # as a rebuilt store may have it
     verdict = decide(known, look(evidence(queue=queue(wire.Q_ENDED, "CANCELLED", "CANCELLED"))))
     assert (verdict.state, verdict.rule) == (S.RUNNING, "late-answer")
 
@@ -612,7 +613,7 @@ LOOKS = st.builds(
 
 def after(known: JobView, verdict: Verdict) -> JobView:
     """The view once a verdict was stored."""
-    return known._replace(
+    return replace(known,
         state=verdict.state, native_id=verdict.native_id, acknowledged=verdict.acknowledged,
         seen_size=verdict.seen_size, seen_messages=verdict.seen_messages, look_time=verdict.look_time,
         look_instance=verdict.look_instance, grace_since=verdict.grace_since, grace_instance=verdict.grace_instance,
@@ -667,9 +668,9 @@ def test_what_shows_a_job_never_ends_it_without_a_record(known: JobView, seen: L
 
 @given(VIEWS, LOOKS)
 def test_what_cannot_be_asked_never_ends_a_job(known: JobView, seen: Look) -> None:
-    blind = seen._replace(evidence=evidence(
+    blind = replace(seen, evidence=evidence(
         file=file(started=True), queue=DOWN, process=wire.P_CANNOT_SEE, found=wire.FOUND_COULD_NOT_ASK))
-    verdict = decide(known._replace(facts=Facts()), blind)
+    verdict = decide(replace(known, facts=Facts()), blind)
     assert verdict.state is known.state or verdict.state not in FINAL
 
 
@@ -713,4 +714,4 @@ def test_evidence_of_another_kind_is_no_answer() -> None:
     assert decide(RUNS, look(evidence(queue=None))).rule == "no-answer"
     assert decide(RUNS, look(evidence()._replace(file=None))).rule == "no-answer"
     assert decide(RUNS, look(evidence(file=file(size=-1)))).rule == "no-answer"
-    assert decide(RUNS, look(evidence())._replace(time=float("nan"))).rule == "no-answer"
+    assert decide(RUNS, replace(look(evidence()), time=float("nan"))).rule == "no-answer"

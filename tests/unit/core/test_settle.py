@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec.structs import replace
 
 from jobmgr.core.decide import decide
 from jobmgr.core.evidence import Facts, Find, JobView, Look, PollAgain, Resend, Retrieve, Revoke, Verdict
@@ -73,12 +74,12 @@ def test_a_full_queue_makes_the_job_wait() -> None:
     verdict = answer(SENT, reply(wire.R_LIMIT))
     assert (verdict.state, verdict.detail) == (S.QUEUED, "the queue is full")
     assert kinds(verdict) == set()
-    assert answer(SENT._replace(kill_intended=True), reply(wire.R_LIMIT)).state is S.KILLED
+    assert answer(replace(SENT, kill_intended=True), reply(wire.R_LIMIT)).state is S.KILLED
 
 
 def test_a_revoked_token_cannot_start() -> None:
     assert answer(SENT, reply(wire.R_REVOKED)).state is S.SUBMIT_FAILED
-    assert answer(SENT._replace(kill_intended=True), reply(wire.R_REVOKED)).state is S.KILLED
+    assert answer(replace(SENT, kill_intended=True), reply(wire.R_REVOKED)).state is S.KILLED
 
 
 @pytest.mark.parametrize(
