@@ -45,6 +45,11 @@ class Lock(object):
             os.close(self._fd)
             self._fd = -1
 
+    def pass_on(self) -> None:
+        """Leave it to the child that was forked while it was held: that one has it, and lets go of it."""
+        self._held_file = ""
+        self.__exit__()
+
     def fileno(self) -> int:
         """The descriptor; a program that inherits it has the lock as well, where there is flock."""
         return self._fd

@@ -419,7 +419,7 @@ class Spool(object):
                 _become(argv, get, lock.fileno())
             finally:
                 os._exit(127)
-        _children.append(pid)
+        started(pid)
         os.close(get)
         try:
             write_all(put, "".join(rows).encode())
@@ -529,20 +529,35 @@ def slot_command() -> "list[str]":
 
 def _become(argv: "list[str]", stdin: int, lock: int) -> None:
     """Turn this process into another program, in a session of its own and with nothing of ours but the lock."""
-    os.setsid()
-    os.chdir("/")
+    os.dup2(stdin, 0)
+    detach(lock, 0)
     os.umask(0o077)
     default_signals()
-    null = os.open(os.devnull, os.O_RDWR)
-    for number, fd in enumerate((stdin, null, null)):
-        os.dup2(fd, number)
-    for text in os.listdir("/proc/self/fd"):
-        if int(text) > 2:
-            try:
-                os.set_inheritable(int(text), int(text) == lock)
-            except OSError:  # the listing's own descriptor
-                pass
+    os.set_inheritable(lock, True)
     os.execve(argv[0], argv, slot_environment())
+
+
+def detach(*kept: int) -> None:
+    """Make this process, a child just forked, independent of the call: a session of its own, cwd /, and of the
+    descriptors those that are named and /dev/null.
+    """
+    os.setsid()
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        if number not in kept:
+            os.dup2(null, number)
+    for text in os.listdir("/proc/self/fd"):
+        if int(text) > 2 and int(text) not in kept:
+            try:
+                os.close(int(text))
+            except OSError:  # the listing's own
+                pass
+
+
+def started(pid: int) -> None:
+    """A child that is waited for whenever there is an occasion."""
+    _children.append(pid)
 
 
 def catchable() -> "list[int]":

@@ -3,7 +3,8 @@
 A slot that has nothing to do after its job is stopped while jobs-kill ends that job. So it still is the parent of
 whatever the job leaves to it, but a thousand of them need not wake up, each to write a few lines and end. When all is
 gone the record is written, the entry leaves the spool, and the slot's door is closed as the slot would close it. The
-slot itself is ended when the answer is written: that takes longer than all of this.
+slot itself is ended when the answer is written: that takes longer than all of this. Many of them are ended by a process
+of its own, for which no caller waits.
 
 Whatever is not as expected on that way (a full disk, somebody has put new work into the queue) the slot goes on and
 does all of it itself: it was told of the kill when its job was signalled. Who stops slots holds the spool's kill lock;
@@ -19,8 +20,10 @@ from jobmgr_remote.closing import KILLED, Closing, lines
 from jobmgr_remote.ending import Target
 from jobmgr_remote.lock import Held
 from jobmgr_remote.native import signals
-from jobmgr_remote.spool import Keeper, Slot, Spool
+from jobmgr_remote.spool import Keeper, Slot, Spool, detach, started
 
+#: From so many slots on they are ended by a process of its own.
+APART = 64
 #: As in ``time``, from Python 3.7 on; what start times of processes count from.
 CLOCK_BOOTTIME = 7
 
@@ -28,12 +31,14 @@ CLOCK_BOOTTIME = 7
 class Takeover(object):
     """A Keeper for :class:`ending.Ending` that stops slots instead of having them record.
 
-    ``with Takeover(spool, keeper) as takeover``: afterwards no slot is stopped any more.
+    ``with Takeover(spool, keeper) as takeover``: afterwards no slot is stopped any more, but for those that are about
+    to be ended. ``then`` is called when that is done.
     """
 
-    def __init__(self, spool: Spool, keeper: Keeper) -> None:
+    def __init__(self, spool: Spool, keeper: Keeper, then: object = None) -> None:
         self._spool = spool
         self.keeper = keeper
+        self._then = then
         self._lock = spool.kill_lock()
         self._is_alone = False
         self._stopped = {}  # type: dict[str, tuple[Target, Slot]]
@@ -50,10 +55,32 @@ class Takeover(object):
 
     def __exit__(self, *exc: object) -> None:
         self._let_go_on()
+        if len(self._done) < APART or not self._is_left_to_child():
+            self._end_slots()
+
+    def _end_slots(self) -> None:
         for slot in self._done:
             slot.send(signals.SIGKILL)
         self._spool.unregister(self._done)
         self._lock.__exit__()
+        if self._then is not None:
+            self._then()
+
+    def _is_left_to_child(self) -> bool:
+        """Have a child of this process end the slots; False if none can be had."""
+        try:
+            pid = os.fork()
+        except OSError:
+            return False
+        if pid:
+            self._lock.pass_on()
+            started(pid)
+            return True
+        try:
+            detach(self._lock.fileno())
+            self._end_slots()
+        finally:
+            os._exit(0)
 
     def _let_go_on(self) -> None:
         for _, slot in self._stopped.values():

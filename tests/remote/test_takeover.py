@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +12,17 @@ import pytest
 from host_side import Host, await_that, host_in
 from jobmgr_remote import fence, layout, proc, spool, status, wire
 from jobmgr_remote.ending import Target
+from jobmgr_remote.lock import Held
 from jobmgr_remote.takeover import Takeover
 
 # Runs the host side and kills it before the step with this number; says in a file that it has come so far.
 CUT = """\
 import os, signal, sys
-at, said, package = int(sys.argv[1]), sys.argv[2], sys.argv[-2]
+at, said, apart, package = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[-2]
 sys.path[0] = os.path.dirname(package)
 sys.argv[:] = sys.argv[-2:]
-from jobmgr_remote import __main__, closing, fence, proc, spool
+from jobmgr_remote import __main__, closing, fence, proc, spool, takeover
+takeover.APART = apart
 left = at
 def step():
     global left
@@ -230,13 +232,49 @@ def test_slots_whose_jobs_kill_is_gone_go_on_with_the_next_call(host: Host) -> N
     await_that(lambda: not stopped(host))
 
 
+def test_many_slots_are_ended_by_a_process_for_which_nobody_waits(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = running(host, 3)
+    tokens = [str(item["token"]) for item in items]
+    monkeypatch.setattr("jobmgr_remote.takeover.APART", 3)
+    then = host.home / "then"
+    with released(host, items) as takeover:
+        takeover._then = then.touch
+        takeover.stop([target_of(host, item) for item in items])
+        for item, token in zip(items, tokens, strict=True):
+            takeover.tell(token)
+            end(host, item)
+        takeover.finish(tokens, set(), 60.0)
+        monkeypatch.setattr(Takeover, "_end_slots", held_up(takeover._end_slots, host.home / "go"))
+    assert len(stopped(host)) == 3, "they are left to the child"
+    assert not then.exists()
+    with pytest.raises(Held), spool_of(host).kill_lock():
+        pass
+    (host.home / "go").touch()
+    await_that(then.exists)
+    await_that(lambda: not host.slots())
+    assert not any(name.isdigit() for name in os.listdir(host.spool / "slots"))
+    with spool_of(host).kill_lock():
+        pass
+
+
+def held_up(function: Callable[[], None], until: Path) -> Callable[[object], None]:
+    def later(_self: object) -> None:
+        await_that(until.exists)
+        function()
+
+    return later
+
+
 @pytest.mark.slow
-def test_a_kill_that_is_cut_at_any_step_leaves_no_slot_stopped_and_one_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize("apart", [64, 1], ids=["itself", "by a child"])
+def test_a_kill_that_is_cut_at_any_step_leaves_no_slot_stopped_and_one_record(tmp_path: Path, apart: int) -> None:
     for at in range(1, 100):
         said = tmp_path / f"said{at}"
         with host_in(tmp_path / f"home{at}") as host:
             (item,) = running(host)
-            host.through = [sys.executable, "-c", CUT, str(at), str(said)]
+            host.through = [sys.executable, "-c", CUT, str(at), str(said), str(apart)]
             host.call(wire.JOBS_KILL, [item])
             host.through = []
             host.poll(item)

@@ -61,14 +61,14 @@ def run(request: wire.Request, reply: object, host: object) -> None:
         spool.withdraw([kill.token for kill in kills])
         keeper = spool.keeper()
     _cancel(kills, host)
-    with Takeover(spool, keeper) as takeover:
+    with Takeover(spool, keeper, lambda: background.tend(host, request.options)) as takeover:
         _end_processes(kills, looker, takeover, request.options, reply)
         looker.forget()
         after = looker.look([kill.item for kill in kills], reply.progress)
         answer = _answer if host.run_state == session.RUN_OK else _answer_without_directory
         for kill, one in zip(kills, after):
             reply.job(answer(kill, one, host))
-    background.tend(host, request.options)
+        reply.flush()
 
 
 def _answer(kill: Kill, one: wire.Evidence, host: object) -> wire.Killed:
