@@ -132,6 +132,7 @@ class Engine:
         self._no_room: dict[str, tuple[int, float]] = {}
         self._kills_due = 0.0
         self._closed = False
+        self.has_news = False
 
     def __enter__(self) -> Engine:
         return self
@@ -196,8 +197,9 @@ class Engine:
     def step(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds for news, then deal with all that is there. True if there was any.
 
-        If that raises, the next step goes on behind what raised it.
+        If that raises, the next step goes on behind what raised it. ``has_news``: whether anything may follow from it.
         """
+        self.has_news = False
         news = []
         wait = 0.0 if self._arrived else max(timeout, 0.0)
         while True:
@@ -212,10 +214,12 @@ class Engine:
                 news.append(item)
         if not news and not self._arrived:
             return False
+        self.has_news = bool(news)
         self._take_news(news)
         while self._arrived:
             done = self._arrived.popleft()
             self._busy.pop(done.key, None)
+            self.has_news = self.has_news or done.key[0] != "poll" or done.error is not None
             if done.error is not None:
                 self._failed(done)
             else:
@@ -275,6 +279,7 @@ class Engine:
 
         def finish(answers: list[tuple[list[Job], poll.Answer]]) -> None:
             for part, answer in answers:
+                self.has_news = self.has_news or len(answer.same) < len(part) or answer.error is not None
                 fresh = self._fresh([job for job in part if job.id not in answer.same])
                 concluded = poll.conclude(self.ctx, platform, place[1], fresh, answer)
                 poll.confirm(self.ctx, platform, place[1], [job for job in part if job.id in answer.same])

@@ -36,8 +36,8 @@ def one_turn(ctx: RunContext, *, poll_due: bool = True) -> Turned:
             engine.poll_due()
         engine.advance()
         while engine.busy:
-            engine.step(5.0)
-            engine.advance()
+            if not engine.step(5.0) or engine.has_news:
+                engine.advance()
         finished = engine.finished()
     _turn_event(ctx)
     if finished:

@@ -81,6 +81,16 @@ def test_an_error_while_it_closes_is_raised_once_all_is_done(engine: Engine) -> 
     assert sorted(stored) == ["a", "b", "c"]
 
 
+def test_a_poll_that_has_brought_nothing_new_is_no_news(engine: Engine) -> None:
+    start(engine, "a", lambda name: None)
+    assert engine.step(20.0)
+    assert engine.has_news
+    assert engine._start(("poll", "p", "h"), list, lambda answers: None)
+    assert engine.step(20.0)
+    assert not engine.has_news
+    assert not engine.step(0.0)
+
+
 def test_an_interrupt_that_loses_a_result_does_not_keep_it_waiting(engine: Engine) -> None:
     start(engine, "a", lambda name: None).wait(20)
     await_inbox(engine, 1)
