@@ -120,23 +120,17 @@ def rows(ctx: RunContext, ids: Sequence[str] = ()) -> list[JobRow]:
     """
     lines = ctx.store.lines()
     if not ids:
-        jobs = ctx.store.latest_jobs()
-        return [_row(line, jobs.get((line.cycle, line.task))) for line in lines]
+        return [_row(line) for line in lines]
     from jobmgr.core.select import select
 
     by_key = {(line.cycle, line.task): line for line in lines}
     found = select(ids, candidates(ctx, lines), _families(ctx, ids))
-    latest = ctx.store.latest_jobs() if len(found) > 50 else {}
     made = []
     for candidate, submit in found:
         line = by_key[candidate.cycle, candidate.task]
-        if submit is not None and submit != line.submit:
-            job = ctx.store.job(candidate.cycle, candidate.task, submit)
-            made.append(row_of(job) if job is not None else _row(line, None))
-        else:
-            key = (candidate.cycle, candidate.task)
-            job = latest.get(key) if latest else ctx.store.job(*key) if line.submit else None
-            made.append(_row(line, job))
+        other = submit is not None and submit != line.submit
+        job = ctx.store.job(candidate.cycle, candidate.task, submit or 0) if other else None
+        made.append(row_of(job) if job is not None else _row(line))
     return made
 
 
@@ -168,69 +162,50 @@ def row_of(job: Job) -> JobRow:
     )
 
 
-def _row(line: JobLine, job: Job | None) -> JobRow:
-    if job is None:
-        return JobRow(
-            f"{line.cycle}/{line.task}" if not line.submit else job_id(line.cycle, line.task, line.submit),
-            line.cycle,
-            line.task,
-            line.submit,
-            line.state,
-            "",
-            line.changed,
-            detail=line.detail,
-            next_try=line.not_before,
-            tries=line.submit,
-        )
-    row = row_of(job)
-    if line.state is job.state:
-        return row
+def _row(line: JobLine) -> JobRow:
+    """The row of a task: of its latest job, where it has one."""
     return JobRow(
-        row.id,
-        row.cycle,
-        row.task,
-        row.submit,
+        job_id(line.cycle, line.task, line.submit) if line.submit else f"{line.cycle}/{line.task}",
+        line.cycle,
+        line.task,
+        line.submit,
         line.state,
-        row.doubt,
+        line.doubt,
         line.changed,
-        row.platform,
-        row.host,
-        row.native_id,
-        line.detail or row.detail,
-        row.exit_code,
-        row.submit_time,
-        row.start_time,
-        row.exit_time,
-        row.elapsed,
-        row.cpu,
-        row.max_rss,
-        row.submit,
+        line.platform,
+        line.host,
+        line.native_id,
+        line.detail or line.job_detail,
+        line.exit_code,
+        line.submit_time,
+        line.start_time,
+        line.exit_time,
+        line.elapsed,
+        line.cpu,
+        line.max_rss,
+        line.submit,
         line.not_before,
-        row.token,
-        row.runner,
+        line.token,
+        line.runner,
     )
 
 
 def summary(ctx: RunContext) -> Summary:
     """The run as a whole."""
-    lines = ctx.store.lines()
-    counts: dict[State, int] = {}
-    for line in lines:
-        counts[line.state] = counts.get(line.state, 0) + 1
-    as_of = max((line.last_answer for line in lines if line.last_answer is not None), default=None)
-    contacts = [host.last_contact for host in ctx.store.hosts() if host.last_contact is not None]
-    if contacts:
-        as_of = max(contacts + ([as_of] if as_of is not None else []))
-    waiting = _waiting(ctx, lines) if any(counts.get(state) for state in BEFORE_JOB) else ()
+    states = ctx.store.state_counts()
+    counts = {each.state: each.number for each in states}
+    heard = [each.last_answer for each in states] + [host.last_contact for host in ctx.store.hosts()]
+    as_of = max((time for time in heard if time is not None), default=None)
+    waiting = _waiting(ctx, ctx.store.lines()) if any(counts.get(state) for state in BEFORE_JOB) else ()
     finished = ctx.store.meta(M_FINISHED)
     return Summary(
         ctx.name,
         counts,
-        sum(bool(line.doubt) and line.state in ACTIVE for line in lines),
+        sum(each.doubts for each in states if each.state in ACTIVE),
         as_of,
         ctx.held,
         None if finished is None else float(finished),
-        sum(bool(line.submit) for line in lines),
+        sum(each.jobs for each in states),
         waiting,
     )
 

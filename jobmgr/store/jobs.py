@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core.states import ACTIVE, State, can
-from .records import Change, Event, Job, JobLine, Message, NewSubmit, Retrieval, job_id
+from .records import Change, Event, Job, JobLine, Message, NewSubmit, Retrieval, StateCount, job_id
 from .runs import NEXT_VERSION, Runs, insert_events, insert_listed, insert_outputs, marks
 
 _COLUMNS = ("id", *Job._fields[1:])
@@ -268,10 +268,6 @@ class Jobs(Runs):
             row = db.execute(f"{_SELECT} WHERE token = ?", (token,)).fetchone()
         return None if row is None else _job(row)
 
-    def latest_jobs(self) -> dict[tuple[str, str], Job]:
-        """The latest job of each instance that has one."""
-        return {job.key: job for job in self.jobs_where(latest=True)}
-
     def due_polls(self, now: float, watched: Iterable[tuple[str, str]] = ()) -> list[Job]:
         """The jobs that are due for a poll, host by host, the longest due first.
 
@@ -354,12 +350,24 @@ class Jobs(Runs):
                 " CASE WHEN j.state = i.state THEN j.detail ELSE i.detail END,"
                 " coalesce(j.doubt, ''), j.doubt_since, coalesce(j.platform, ''), coalesce(j.host, ''),"
                 " coalesce(j.native_id, ''), j.last_answer, i.not_before, j.start_time, j.exit_time,"
-                " j.elapsed"
+                " j.elapsed, j.exit_code, j.submit_time, j.cpu, j.max_rss, coalesce(j.token, ''),"
+                " coalesce(j.runner, ''), coalesce(j.detail, '')"
                 " FROM instances AS i LEFT JOIN jobs AS j"
                 " ON j.cycle = i.cycle AND j.task = i.task AND j.submit = i.last_submit ORDER BY i.position"
             ).fetchall()
         states = _STATES
         return [JobLine._make((*row[:3], states[row[3]], *row[4:])) for row in rows]
+
+    def state_counts(self) -> list[StateCount]:
+        """The states of all instances, in the order in which they first appear."""
+        with self.reading() as db:
+            rows = db.execute(
+                "SELECT i.state, count(*), count(j.id), coalesce(sum(j.doubt != ''), 0), max(j.last_answer)"
+                " FROM instances AS i LEFT JOIN jobs AS j"
+                " ON j.cycle = i.cycle AND j.task = i.task AND j.submit = i.last_submit"
+                " GROUP BY i.state ORDER BY min(i.position)"
+            ).fetchall()
+        return [StateCount(_STATES[state], *rest) for state, *rest in rows]
 
     def specs(self, numbers: Sequence[int]) -> dict[int, str]:
         """The submit requests (JSON) of jobs, by number."""

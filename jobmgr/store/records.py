@@ -213,7 +213,9 @@ class Event(Struct, frozen=True):
 
 
 class JobLine(NamedTuple):
-    """What ``status`` shows of an instance and its latest job (``submit`` 0: no job yet)."""
+    """What ``status`` shows of an instance and its latest job (``submit`` 0: no job yet). ``detail`` is that of the one
+    whose state the instance shows, ``job_detail`` the job's.
+    """
 
     cycle: str
     task: str
@@ -231,6 +233,25 @@ class JobLine(NamedTuple):
     start_time: float | None
     exit_time: float | None
     elapsed: float | None
+    exit_code: int | None
+    submit_time: float | None
+    cpu: float | None
+    max_rss: int | None
+    token: str
+    runner: str
+    job_detail: str
+
+
+class StateCount(NamedTuple):
+    """How many instances show a state, how many of them have a job, and how many of these are in doubt;
+    ``last_answer``: the latest answer about one of these jobs.
+    """
+
+    state: State
+    number: int
+    jobs: int
+    doubts: int
+    last_answer: float | None
 
 
 LOG_IN = 1

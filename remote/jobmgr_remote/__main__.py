@@ -3,7 +3,6 @@
 Python compiles this file anew for each call; so all else is in entry.py. Both have to compile under Python 2.7.
 """
 
-import gc
 import os
 import sys
 
@@ -13,7 +12,6 @@ if __name__ == "__main__":
     HERE = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [os.path.dirname(HERE)] + [path for path in sys.path if os.path.abspath(path) != HERE]
     sys.dont_write_bytecode = sys.dont_write_bytecode or sys.version_info < (3,)
-    gc.set_threshold(20000)  # hardly anything is thrown away while it starts
 
 from jobmgr_remote.entry import main
 

@@ -180,7 +180,7 @@ def test_an_active_or_unknown_instance_gets_no_second_job(store: Store) -> None:
     assert store.job("1", "b") is None
     assert store.job_of_token(second.token) == second
     assert store.job_of_token("x") is None
-    assert store.latest_jobs() == {("1", "a"): second}
+    assert store.jobs_where(latest=True) == [second]
     assert [job.submit for job in store.jobs_where(task="a")] == [1, 2]
 
 
@@ -353,6 +353,21 @@ def test_final_jobs_are_to_be_followed_until_that_is_done(store: Store) -> None:
     assert [job.state for job in store.to_follow()] == [S.SUCCEEDED]
 
 
+def test_states_are_counted_as_lines_would_be(store: Store) -> None:
+    jobs = made(store, "a", "b", "c", "d")
+    move(store, jobs[0], S.SUCCEEDED)
+    move(store, jobs[2], S.RUNNING, doubt="unreachable")
+    move(store, jobs[3], S.SUCCEEDED, last_answer=NOW + 7)
+    lines = store.lines()
+    found = store.state_counts()
+    assert [each.state for each in found] == list(dict.fromkeys(line.state for line in lines))
+    for each in found:
+        same = [line for line in lines if line.state is each.state]
+        assert (each.number, each.jobs) == (len(same), sum(bool(line.submit) for line in same))
+        assert each.doubts == sum(bool(line.doubt) for line in same)
+        assert each.last_answer == max((line.last_answer for line in same if line.last_answer), default=None)
+
+
 def test_due_polls_come_host_by_host(store: Store) -> None:
     a, b, c = made(store, "a", "b", "c")
     store.set_next_poll({a.number: NOW + 2, b.number: NOW + 1, c.number: None})
@@ -411,7 +426,7 @@ def test_jobs_are_restored_with_their_numbers(store: Store, tmp_path: Path) -> N
             ("1/a", S.SUBMITTING, 2),
             ("1/b", S.SUBMITTING, 1),
         ]
-        assert b.key in new.latest_jobs()
+        assert b.key in {job.key for job in new.jobs_where(latest=True)}
 
 
 def test_events_can_be_followed(store: Store) -> None:
