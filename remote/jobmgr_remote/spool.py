@@ -529,28 +529,34 @@ def slot_command() -> "list[str]":
 
 def _become(argv: "list[str]", stdin: int, lock: int) -> None:
     """Turn this process into another program, in a session of its own and with nothing of ours but the lock."""
-    os.dup2(stdin, 0)
-    detach(lock, 0)
+    _set_apart(stdin)
     os.umask(0o077)
     default_signals()
-    os.set_inheritable(lock, True)
+    _for_each_descriptor(lambda fd: os.set_inheritable(fd, fd == lock))
     os.execve(argv[0], argv, slot_environment())
 
 
-def detach(*kept: int) -> None:
-    """Make this process, a child just forked, independent of the call: a session of its own, cwd /, and of the
-    descriptors those that are named and /dev/null.
-    """
+def detach(kept: int) -> None:
+    """Make this process, a child just forked, independent of the call, with nothing of it but one descriptor."""
+    _set_apart()
+    _for_each_descriptor(lambda fd: None if fd == kept else os.close(fd))
+
+
+def _set_apart(stdin: int = -1) -> None:
+    """A session of its own, cwd /, and /dev/null to read from (but for ``stdin``) and to write to."""
     os.setsid()
     os.chdir("/")
     null = os.open(os.devnull, os.O_RDWR)
-    for number in range(3):
-        if number not in kept:
-            os.dup2(null, number)
+    for number, fd in enumerate((null if stdin < 0 else stdin, null, null)):
+        os.dup2(fd, number)
+
+
+def _for_each_descriptor(act: object) -> None:
+    """Do something with every open descriptor but the standard ones."""
     for text in os.listdir("/proc/self/fd"):
-        if int(text) > 2 and int(text) not in kept:
+        if int(text) > 2:
             try:
-                os.close(int(text))
+                act(int(text))
             except OSError:  # the listing's own
                 pass
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from jobmgr.core.decide import decide
 from jobmgr.core.evidence import JobView, Look
@@ -102,7 +103,7 @@ def reply(verb: str, data: bytes, cuts: list[int]) -> None:
     assert len(reader.noise) <= 4096
     for _kind, value in whole:
         if isinstance(value, wire.Evidence):
-            view = VIEW._replace(job=value.job, token=value.token)
+            view = replace(VIEW, job=value.job, token=value.token)
             assert decide(view, Look(value, 1.7e9, "i", "ok", False, "")).rule
 
 
