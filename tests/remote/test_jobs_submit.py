@@ -514,6 +514,7 @@ SBATCH = r"""#!/bin/sh
 [ ! -e "$FAKE/full" ] || { echo "sbatch: error: QOSMaxSubmitJobPerUserLimit" >&2; exit 1; }
 [ ! -e "$FAKE/broken" ] || { echo "sbatch: error: invalid partition specified" >&2; exit 1; }
 for last; do :; done
+exec 9>>"$FAKE/lock"; flock 9  # four are at it at once
 n=$(($(cat "$FAKE/count" 2>/dev/null || echo 100) + 1))
 echo "$n" >"$FAKE/count"
 echo "$last" >>"$FAKE/submitted"
