@@ -20,5 +20,6 @@ def program(folder: Path = ENVIRONMENT) -> Path:
     if not (folder / "bin/jobmgr").exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         subprocess.run([*pip, "-c", str(LOCK), str(ROOT)], check=True)
-    subprocess.run([*pip, "--force-reinstall", "--no-deps", str(ROOT)], check=True)
+    else:
+        subprocess.run([*pip, "--force-reinstall", "--no-deps", str(ROOT)], check=True)
     return folder / "bin/jobmgr"

@@ -199,7 +199,6 @@ class Engine:
 
         If that raises, the next step goes on behind what raised it. ``has_news``: whether anything may follow from it.
         """
-        self.has_news = False
         news = []
         wait = 0.0 if self._arrived else max(timeout, 0.0)
         while True:
@@ -212,9 +211,9 @@ class Engine:
                 self._arrived.append(item)
             else:
                 news.append(item)
+        self.has_news = bool(news)
         if not news and not self._arrived:
             return False
-        self.has_news = bool(news)
         self._take_news(news)
         while self._arrived:
             done = self._arrived.popleft()
@@ -279,10 +278,11 @@ class Engine:
 
         def finish(answers: list[tuple[list[Job], poll.Answer]]) -> None:
             for part, answer in answers:
-                self.has_news = self.has_news or len(answer.same) < len(part) or answer.error is not None
-                fresh = self._fresh([job for job in part if job.id not in answer.same])
-                concluded = poll.conclude(self.ctx, platform, place[1], fresh, answer)
-                poll.confirm(self.ctx, platform, place[1], [job for job in part if job.id in answer.same])
+                same = {job.number for job in answer.same}
+                left = [job for job in part if job.number not in same]
+                self.has_news = self.has_news or bool(left) or answer.error is not None
+                concluded = poll.conclude(self.ctx, platform, place[1], self._fresh(left), answer)
+                poll.confirm(self.ctx, platform, place[1], answer.same)
                 self.totals.polled += len(part)
                 self._count(concluded.changes)
                 if answer.error is not None:

@@ -78,7 +78,7 @@ def drop_queued(ctx: RunContext, jobs: Sequence[Job]) -> list[Result]:
         for job in jobs
         if job.state is State.QUEUED
     ]
-    made = store_changes(ctx, changes) if changes else ()
+    made = store_changes(ctx, changes)
     return [Result(change.new, wire.K_KILLED, "it had not been submitted") for change in made]
 
 

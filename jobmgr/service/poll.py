@@ -31,12 +31,12 @@ OnEvidence = Callable[[wire.Hello, wire.Evidence], None]
 class Answer(Struct):
     """What a call about jobs brought: the hello, evidence by job id, and the error that ended it, if one did.
 
-    ``same``: the ids of jobs that run as they did when they were last seen.
+    ``same``: jobs that run as they did when they were last seen.
     """
 
     hello: wire.Hello | None = None
     evidence: dict[str, wire.Evidence] = field(default_factory=dict)
-    same: set[str] = field(default_factory=set)
+    same: list[Job] = field(default_factory=list)
     complete: bool = False
     error: JobmgrError | None = None
 
@@ -112,6 +112,7 @@ def ask(
     evidence is only handed to ``on_evidence``, as it comes.
     """
     answer = Answer()
+    same = set[str]()
 
     def on_record(kind: str, value: Any) -> None:
         if kind == wire.HELLO:
@@ -121,7 +122,7 @@ def ask(
         elif kind == wire.JOB and on_evidence is not None and answer.hello is not None:
             on_evidence(answer.hello, value)
         elif kind == wire.SAME:
-            answer.same.update(value)
+            same.update(value)
 
     options: dict[str, Any] = {"wait": wait, "stream": True} if wait else {}
     if platform.max_active is not None:
@@ -141,7 +142,8 @@ def ask(
         answer.error = error
     else:
         answer.complete = not reply.truncated
-    answer.same &= {job.id for job in jobs if is_settled(job)}
+    if same:
+        answer.same = [job for job in jobs if job.id in same and is_settled(job)]
     return answer
 
 
@@ -206,6 +208,8 @@ def conclude(
 
 def confirm(ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job]) -> None:
     """Store of jobs that a host has named as unchanged that they were asked about, and when to do so again."""
+    if not jobs:
+        return
     offset = ctx.store.host(platform.name, host).clock_offset
     ctx.store.confirm({job.number: again(ctx, platform, job, offset) for job in jobs}, ctx.now())
 

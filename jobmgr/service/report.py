@@ -120,7 +120,7 @@ def rows(ctx: RunContext, ids: Sequence[str] = ()) -> list[JobRow]:
     """
     lines = ctx.store.lines()
     if not ids:
-        return [_row(line) for line in lines]
+        return [_row_of_task(line) for line in lines]
     from jobmgr.core.select import select
 
     by_key = {(line.cycle, line.task): line for line in lines}
@@ -128,65 +128,48 @@ def rows(ctx: RunContext, ids: Sequence[str] = ()) -> list[JobRow]:
     made = []
     for candidate, submit in found:
         line = by_key[candidate.cycle, candidate.task]
-        other = submit is not None and submit != line.submit
-        job = ctx.store.job(candidate.cycle, candidate.task, submit or 0) if other else None
-        made.append(row_of(job) if job is not None else _row(line))
+        job = None
+        if submit is not None and submit != line.submit:
+            job = ctx.store.job(candidate.cycle, candidate.task, submit)
+        made.append(_row_of_task(line) if job is None else row_of(job))
     return made
 
 
 def row_of(job: Job) -> JobRow:
     """The row of one job."""
-    return JobRow(
-        job.id,
-        job.cycle,
-        job.task,
-        job.submit,
-        job.state,
-        job.doubt,
-        job.changed,
-        job.platform,
-        job.host,
-        job.native_id,
-        job.detail,
-        job.exit_code,
-        job.submit_time,
-        job.start_time,
-        job.exit_time,
-        job.elapsed,
-        job.cpu,
-        job.max_rss,
-        job.submit,
-        None,
-        job.token,
-        job.runner,
-    )
+    return _row(job, job.id, job.detail, None)
 
 
-def _row(line: JobLine) -> JobRow:
+def _row_of_task(line: JobLine) -> JobRow:
     """The row of a task: of its latest job, where it has one."""
+    name = job_id(line.cycle, line.task, line.submit) if line.submit else f"{line.cycle}/{line.task}"
+    return _row(line, name, line.detail or line.job_detail, line.not_before)
+
+
+def _row(of: Job | JobLine, name: str, detail: str, next_try: float | None) -> JobRow:
     return JobRow(
-        job_id(line.cycle, line.task, line.submit) if line.submit else f"{line.cycle}/{line.task}",
-        line.cycle,
-        line.task,
-        line.submit,
-        line.state,
-        line.doubt,
-        line.changed,
-        line.platform,
-        line.host,
-        line.native_id,
-        line.detail or line.job_detail,
-        line.exit_code,
-        line.submit_time,
-        line.start_time,
-        line.exit_time,
-        line.elapsed,
-        line.cpu,
-        line.max_rss,
-        line.submit,
-        line.not_before,
-        line.token,
-        line.runner,
+        name,
+        of.cycle,
+        of.task,
+        of.submit,
+        of.state,
+        of.doubt,
+        of.changed,
+        of.platform,
+        of.host,
+        of.native_id,
+        detail,
+        of.exit_code,
+        of.submit_time,
+        of.start_time,
+        of.exit_time,
+        of.elapsed,
+        of.cpu,
+        of.max_rss,
+        of.submit,
+        next_try,
+        of.token,
+        of.runner,
     )
 
 

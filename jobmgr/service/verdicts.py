@@ -27,6 +27,8 @@ def store_changes(
     """Store a batch of changes, and the files that they bring home, in one transaction, and tell of them;
     returns those that were made.
     """
+    if not changes:
+        return ()
     made = ctx.store.apply(changes, ctx.now(), listed)
     stored = tuple(change for change in changes if change.old.number in made)
     tell(ctx, stored)

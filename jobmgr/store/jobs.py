@@ -39,6 +39,10 @@ _UPDATE = "UPDATE jobs SET {}, changed = ?, doubt_since = ?, followed = ? WHERE 
     ", ".join(f"{name} = ?" for name in _SET)
 )
 _SET_AT = tuple(Job._fields.index(name) for name in _SET)
+_WITH_LATEST = (
+    " FROM instances AS i LEFT JOIN jobs AS j"
+    " ON j.cycle = i.cycle AND j.task = i.task AND j.submit = i.last_submit"
+)
 _CHUNK = 500  # SQLite's limit of variables is 999 in old versions
 
 FIRST_LOOK = 60.0
@@ -349,11 +353,10 @@ class Jobs(Runs):
                 " CASE WHEN j.state = i.state THEN j.changed ELSE i.changed END,"
                 " CASE WHEN j.state = i.state THEN j.detail ELSE i.detail END,"
                 " coalesce(j.doubt, ''), j.doubt_since, coalesce(j.platform, ''), coalesce(j.host, ''),"
-                " coalesce(j.native_id, ''), j.last_answer, i.not_before, j.start_time, j.exit_time,"
+                " coalesce(j.native_id, ''), j.last_answer,"
+                " CASE WHEN j.state = i.state THEN NULL ELSE i.not_before END, j.start_time, j.exit_time,"
                 " j.elapsed, j.exit_code, j.submit_time, j.cpu, j.max_rss, coalesce(j.token, ''),"
-                " coalesce(j.runner, ''), coalesce(j.detail, '')"
-                " FROM instances AS i LEFT JOIN jobs AS j"
-                " ON j.cycle = i.cycle AND j.task = i.task AND j.submit = i.last_submit ORDER BY i.position"
+                f" coalesce(j.runner, ''), coalesce(j.detail, ''){_WITH_LATEST} ORDER BY i.position"
             ).fetchall()
         states = _STATES
         return [JobLine._make((*row[:3], states[row[3]], *row[4:])) for row in rows]
@@ -363,9 +366,7 @@ class Jobs(Runs):
         with self.reading() as db:
             rows = db.execute(
                 "SELECT i.state, count(*), count(j.id), coalesce(sum(j.doubt != ''), 0), max(j.last_answer)"
-                " FROM instances AS i LEFT JOIN jobs AS j"
-                " ON j.cycle = i.cycle AND j.task = i.task AND j.submit = i.last_submit"
-                " GROUP BY i.state ORDER BY min(i.position)"
+                f"{_WITH_LATEST} GROUP BY i.state ORDER BY min(i.position)"
             ).fetchall()
         return [StateCount(_STATES[state], *rest) for state, *rest in rows]
 

@@ -214,7 +214,7 @@ class Event(Struct, frozen=True):
 
 class JobLine(NamedTuple):
     """What ``status`` shows of an instance and its latest job (``submit`` 0: no job yet). ``detail`` is that of the one
-    whose state the instance shows, ``job_detail`` the job's.
+    whose state the instance shows, ``job_detail`` the job's; ``not_before``: when the next try is due.
     """
 
     cycle: str

@@ -85,20 +85,21 @@ def _ask(path: str, request: int) -> bytes | None:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(ANSWER_TIMEOUT)
-            connection.connect(path)
-            connection.sendall(greeting() + packet(struct.pack(">II", request, 0)))
-            return receive(connection) if is_greeting(receive(connection)) else None
+            ask(connection, path, struct.pack(">II", request, 0))
+            return receive(connection)
     except OSError:
         return None
 
 
-def greeting() -> bytes:
-    """What both sides say first."""
-    return packet(struct.pack(">II", HELLO, VERSION))
+def ask(connection: socket.socket, path: str, request: bytes) -> None:
+    """Connect to the master behind ``path``, greet it, and send it a request; its answer is what comes next.
 
-
-def is_greeting(body: bytes) -> bool:
-    return body[:4] == struct.pack(">I", HELLO)
+    Raises OSError (TimeoutError after the socket's timeout), also for what is no master.
+    """
+    connection.connect(path)
+    connection.sendall(packet(struct.pack(">II", HELLO, VERSION)) + packet(request))
+    if receive(connection)[:4] != struct.pack(">I", HELLO):
+        raise OSError("not a control socket")
 
 
 def packet(body: bytes) -> bytes:

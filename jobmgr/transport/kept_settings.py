@@ -47,9 +47,10 @@ def read_settings(host: str, options: SshOptions) -> SshSettings:
     path = path_of(host, options.argv(), options.control_dir, os.environ)
     known = recall(path) if path else None
     if known is None:
+        began = time.time_ns()
         known, said = ask(host, options)
         if path:
-            keep(path, known, said, options.config_file)
+            keep(path, known, said, options.config_file, began)
     return known
 
 
@@ -66,7 +67,7 @@ def path_of(host: str, argv: Iterable[str], control_dir: str | None, environ: Ma
         folder = private_directory(control_dir or default_control_dir())
     except (RefusedError, OSError):
         return None
-    who = (os.getuid(), environ.get("HOME"), environ.get("USER"), os.uname().nodename)
+    who = (os.getuid(), *map(environ.get, ("HOME", "USER", "PATH")), os.uname().nodename)
     question = (__version__, host, tuple(argv), who)
     return f"{folder}/{PREFIX}{hashlib.sha256(repr(question).encode()).hexdigest()[:24]}"
 
@@ -83,10 +84,11 @@ def recall(path: str) -> SshSettings | None:
     return kept.settings if fresh else None
 
 
-def keep(path: str, settings: SshSettings, said: str, config_file: str | None) -> None:
-    """Keep what ssh has just said, for :func:`recall`; ``said``: its stderr under ``-v``. Raises nothing."""
+def keep(path: str, settings: SshSettings, said: str, config_file: str | None, began: int) -> None:
+    """Keep what ssh has just said, for :func:`recall`; ``said``: its stderr under ``-v``, ``began``: when it was asked
+    (ns). Raises nothing.
+    """
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        began = time.time_ns()
         names = looked_into(_READS.findall(said), config_file)
         if names is None:
             return

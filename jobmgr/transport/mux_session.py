@@ -16,7 +16,7 @@ import struct
 import time
 from typing import IO
 
-from jobmgr.transport.control_socket import greeting, is_greeting, packet, receive
+from jobmgr.transport.control_socket import ask, packet, receive
 from jobmgr.transport.pump import Silence
 from jobmgr.transport.sessions import SessionRefused
 
@@ -65,10 +65,7 @@ class MuxSession:
         until = time.monotonic() + timeout
         self._connection.settimeout(timeout)
         try:
-            self._connection.connect(path)
-            self._connection.sendall(greeting() + packet(_request(command)))
-            if not is_greeting(receive(self._connection)):
-                raise MasterGone
+            ask(self._connection, path, _request(command))
         except TimeoutError:
             raise Silence from None
         except OSError:

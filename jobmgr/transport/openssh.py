@@ -228,15 +228,17 @@ class OpenSSH:
             with contextlib.closing(MuxSession(paths.socket, command, idle_timeout)) as session:
                 code, out, err = pump(session, stdin, hold, idle_timeout, on_chunk)
         except HungUp:
-            code, out, err = NO_STATUS, b"", b""
-        else:
-            if code == NO_STATUS and control_socket.alive(paths.socket) is not None:
-                code = ENDED_BY_SIGNAL
+            raise self._lost() from None
         if code == NO_STATUS:
-            raise ConnectionLost(
-                f"{self.host}: the connection broke before the command ended; the request may have arrived"
-            )
+            if control_socket.alive(paths.socket) is None:
+                raise self._lost()
+            code = ENDED_BY_SIGNAL
         return Completed(code, out, err)
+
+    def _lost(self) -> ConnectionLost:
+        return ConnectionLost(
+            f"{self.host}: the connection broke before the command ended; the request may have arrived"
+        )
 
     def rsync_shell(self) -> list[str] | None:
         _, paths = self._resolve()

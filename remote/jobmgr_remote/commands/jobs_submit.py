@@ -9,7 +9,7 @@ import os
 import time
 
 from jobmgr_remote import fence, hostconf, jobfile, layout, proc, runners, session, status, wire
-from jobmgr_remote.spool import BY_SLOT, Queued
+from jobmgr_remote.spool import BY_SLOT, Queued, unlink
 
 #: So many background jobs are made and queued first.
 FIRST_PART = 64
@@ -248,7 +248,7 @@ def _prepare(batch: Batch, item: dict) -> "dict | None":
     _own_status(batch, item, folder)
     if not fresh:
         for name in (layout.OUT_FILE, layout.ERR_FILE):
-            _unlink(folder + "/" + name)
+            unlink(folder + "/" + name)
     session.write_beside(folder + "/" + layout.JOB_FILE, text, 0o700)
     batch.folder(_work_dir(batch, item))  # here it costs nothing; the wrapper would have to start a program
     for source, target in _inputs(batch, item):
@@ -301,7 +301,7 @@ def _own_status(batch: Batch, item: dict, folder: str) -> None:
     try:
         session.write_all(fd, data)
     except OSError:
-        _unlink(path)
+        unlink(path)
         raise
     finally:
         os.close(fd)
@@ -331,7 +331,7 @@ def _point_latest(folder: str) -> None:
     except OSError:  # no link: leave it
         return
     temporary = "%s.%d.tmp" % (path, os.getpid())
-    _unlink(temporary)
+    unlink(temporary)
     os.symlink(number, temporary)
     os.rename(temporary, path)
 
@@ -383,7 +383,7 @@ def _place_input(source: str, target: str) -> None:
         shutil.copy2(source, temporary)
         os.rename(temporary, target)
     except OSError:
-        _unlink(temporary)
+        unlink(temporary)
         raise
 
 
@@ -525,10 +525,3 @@ def _submit_one(batch: Batch, item: dict, full: "list[str]") -> "tuple[str, str,
         full.append(outcome.text)
         return wire.R_LIMIT, "", outcome.text
     return (wire.R_FAILED if outcome.state == base.FAILED else wire.R_UNKNOWN), "", outcome.text
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
