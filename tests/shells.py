@@ -108,6 +108,11 @@ class Shell:
         ) as process:  # fmt: skip
             try:
                 yield process
+            except BaseException:
+                process.kill()
+                if process.stdout is not None and not process.stdout.closed:
+                    print(f"jobmgr {' '.join(words)}:", process.stdout.read().decode(errors="replace"), sep="\n")
+                raise
             finally:
                 process.kill()
 

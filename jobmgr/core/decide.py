@@ -246,6 +246,12 @@ def _count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62 else None
 
 
+def _seen_messages(view: JobView, file: wire.FileEvidence) -> int:
+    """How many messages are known by now: if some before those of this answer are not, they are asked for again."""
+    count = _count(file.message_count) or 0
+    return count if count - len(file.messages) <= view.seen_messages <= count else view.seen_messages
+
+
 def _case(view: JobView, look: Look, evidence: wire.Evidence) -> Case:
     file = evidence.file
     trouble = _trouble(view, file)
@@ -266,9 +272,7 @@ def _case(view: JobView, look: Look, evidence: wire.Evidence) -> Case:
         native_id=native_id,
         acknowledged=view.acknowledged or (usable and bool(native_id)),
         seen_size=max(view.seen_size, file.size) if usable else view.seen_size,
-        seen_messages=max(view.seen_messages, _count(file.message_count) or 0)
-        if usable
-        else view.seen_messages,
+        seen_messages=_seen_messages(view, file) if usable else view.seen_messages,
         look_time=look.time,
         look_instance=look.instance,
     )

@@ -83,7 +83,6 @@ class _Watch(Struct):
     place: Place
     hold: Hold
     jobs: dict[str, Job]
-    hello: wire.Hello | None = None
 
 
 class _Work(Struct):
@@ -239,15 +238,15 @@ class Engine:
             watch = self._watches.get(key)
             if watch is None:
                 continue
-            answer = poll.Answer()
-            for item in group:
-                answer.hello = item.hello
-                answer.evidence[item.evidence.job] = item.evidence
-            jobs = [watch.jobs[job] for job in answer.evidence if job in watch.jobs]
-            made = self._conclude_news(watch, jobs, answer)
-            left = [job for job in jobs if job.number not in made]
-            if left:  # somebody else has changed them meanwhile; the host tells each thing once
-                self._conclude_news(watch, self._fresh(left), answer)
+            for answer in poll.rounds((item.hello, item.evidence) for item in group):
+                self._take_answer(watch, answer)
+
+    def _take_answer(self, watch: _Watch, answer: poll.Answer) -> None:
+        jobs = [watch.jobs[job] for job in answer.evidence if job in watch.jobs]
+        made = self._conclude_news(watch, jobs, answer)
+        left = [job for job in jobs if job.number not in made]
+        if left:  # somebody else has changed them meanwhile; the host tells each thing once
+            self._conclude_news(watch, self._fresh(left), answer)
 
     def _conclude_news(self, watch: _Watch, jobs: Sequence[Job], answer: poll.Answer) -> set[int]:
         platform = self.ctx.world.platform(watch.place[0])

@@ -147,6 +147,26 @@ def ask(
     return answer
 
 
+def rounds(told: Iterable[tuple[wire.Hello, wire.Evidence]]) -> list[Answer]:
+    """What one call has told, in its order, as answers that are to be concluded one after the other.
+
+    The last word about a job is what counts, but a host tells each message once: behind evidence that holds
+    messages, the next of the same job goes into an answer of its own.
+    """
+    answers: list[Answer] = []
+    place: dict[str, int] = {}
+    for hello, evidence in told:
+        at = place.get(evidence.job, 0)
+        if at < len(answers) and (before := answers[at].evidence.get(evidence.job)) and before.file.messages:
+            at += 1
+        if at == len(answers):
+            answers.append(Answer())
+        answers[at].hello = hello
+        answers[at].evidence[evidence.job] = evidence
+        place[evidence.job] = at
+    return answers
+
+
 class Concluded(Struct, frozen=True):
     """What a conclusion came to: the changes that were stored, and the jobs that have just ended for good.
 

@@ -155,10 +155,7 @@ def change_of(
         last_answer=now if answered else job.last_answer,
         next_poll=_next_look(ctx, platform, job.task, verdict, polled),
     )
-    messages = tuple(
-        Message(job.seen_messages + index, *message)
-        for index, message in enumerate(evidence.file.messages if evidence is not None else ())
-    )
+    messages = _messages(evidence.file) if evidence is not None else ()
     return Change(
         job,
         new,
@@ -167,6 +164,12 @@ def change_of(
         messages=messages,
         outputs=(*(("started",) if new.start_time is not None else ()), *_events(messages)),
     )
+
+
+def _messages(file: wire.FileEvidence) -> tuple[Message, ...]:
+    """The messages that an answer holds, which are the last ones that there are, each with its number."""
+    first = max(file.message_count - len(file.messages), 0)
+    return tuple(Message(first + index, *message) for index, message in enumerate(file.messages))
 
 
 def _events(messages: Iterable[Message]) -> list[str]:

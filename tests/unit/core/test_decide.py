@@ -347,10 +347,23 @@ def test_no_answer_says_why_and_since_when() -> None:
     assert with_since("", "9:00") == ""
 
 
+MESSAGE = ("2026-11-20T11:20:04Z", "INFO", "here")
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "count", "then"),
+    [(0, 2, 2, 2), (2, 1, 3, 3), (1, 2, 3, 3), (1, 3, 3, 3), (0, 1, 2, 0), (3, 0, 3, 3), (4, 2, 2, 4)],
+)
+def test_messages_are_known_once_none_before_them_is_missing(known: int, told: int, count: int, then: int) -> None:
+    view = replace(RUNS, seen_messages=known)
+    verdict = decide(view, look(evidence(file=file(message_count=count, messages=(MESSAGE,) * told))))
+    assert verdict.seen_messages == then
+
+
 def test_facts_come_from_job_status() -> None:
     facts = {"START_TIME": "2026-11-20T11:20:03Z", "EXIT_TIME": "2026-11-20T11:20:05.5Z", "EXIT": "FAILED/3",
              "ELAPSED": "2.50", "CPU": "1.25", "MAX_RSS": "1048576", "HOSTNAME": "node7", "NATIVE_ID": "99", "PID": "1"}
-    seen = evidence(file=file(facts=facts, attempts=1, message_count=4), queue=OOM)
+    seen = evidence(file=file(facts=facts, attempts=1, message_count=4, messages=(MESSAGE,) * 4), queue=OOM)
     verdict = decide(RUNS, look(seen))
     told = verdict.facts
     assert told.exit_time is not None
