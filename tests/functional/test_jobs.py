@@ -50,16 +50,17 @@ tasks:
 
 
 @pytest.fixture(scope="module")
-def played(module_user: Shell) -> Shell:
+def played() -> Iterator[Shell]:
     """All of it, played to its end. The input of ``late`` comes when its first submit has failed."""
-    with module_user.started("play", module_user.suite("all", SUITE)) as play:
-        eventually(lambda: (module_user.run_root / "all/.service/suite.db").exists())
-        eventually(lambda: module_user.records("status", "all", "1/late") and
-                   "late.txt" in module_user("why", "all", "1/late", code=None))  # fmt: skip
-        (module_user.home / "late.txt").write_text("better than never\n")
-        out = play.communicate(timeout=90)[0].decode()
-    assert play.returncode == 1, out
-    return module_user
+    with at_work() as user:
+        with user.started("play", user.suite("all", SUITE)) as play:
+            eventually(lambda: (user.run_root / "all/.service/suite.db").exists())
+            eventually(lambda: user.records("status", "all", "1/late") and
+                       "late.txt" in user("why", "all", "1/late", code=None))  # fmt: skip
+            (user.home / "late.txt").write_text("better than never\n")
+            out = play.communicate(timeout=90)[0].decode()
+        assert play.returncode == 1, out
+        yield user
 
 
 def test_everything_ended_as_it_should(played: Shell) -> None:

@@ -30,7 +30,6 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 DefMemPerCPU=400
 ReturnToService=2
-SlurmdTimeout=10
 MpiDefault=none
 KillWait=5
 MinJobAge={min_job_age}
