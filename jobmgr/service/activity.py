@@ -1,7 +1,8 @@
-"""job-activity.log: what the controller did about a job, written beside its logs when it has ended.
+"""job-activity.log: what the controller did about a job, written where its logs come home when it has ended.
 
-A copy for people of what the store's history has; ``jobmgr log SUITE ID activity`` reads the history itself
-while the job is active.
+A copy for people of what the store's history has; ``jobmgr log SUITE ID activity`` reads the history itself. Where
+logs stay on the hosts (``retrieve_logs: false``), so that nothing is made at home for each of many jobs, it is written
+when somebody has them brought.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import time
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from jobmgr.core.states import FINAL
+from jobmgr.errors import JobmgrError
 from jobmgr.service.context import RunContext
 from jobmgr.service.install import private_folders
 from jobmgr.store.records import Event, Job
@@ -37,11 +40,38 @@ def _utc(seconds: int) -> str:
 
 def write(ctx: RunContext, jobs: Sequence[Job]) -> None:
     """Write the activity of jobs that have ended."""
+    if not jobs:
+        return
     histories = ctx.store.histories([job.number for job in jobs])
     for job in jobs:
         folder = f"{ctx.run_dir}/{layout.job_dir(job.id)}"
         private_folders(folder)
         _put(f"{folder}/{layout.ACTIVITY_FILE}", text_of(histories[job.number]).encode())
+
+
+def write_beside_logs(ctx: RunContext, jobs: Sequence[Job]) -> None:
+    """The same for those of them whose logs come home by themselves."""
+    stay = _leaving_logs(ctx, jobs)
+    write(ctx, [job for job in jobs if job.platform not in stay])
+
+
+def write_fetched(ctx: RunContext, jobs: Sequence[Job]) -> None:
+    """The same for the others, as far as somebody has had their logs brought."""
+    stay = _leaving_logs(ctx, jobs)
+    there = [job for job in jobs if job.platform in stay and ctx.job_dir(job.id).is_dir()] if stay else []
+    write(ctx, [job for job in ctx.store.jobs_where(numbers=[job.number for job in there]) if job.state in FINAL])
+
+
+def _leaving_logs(ctx: RunContext, jobs: Iterable[Job]) -> set[str]:
+    """The platforms of these jobs whose logs stay on the hosts."""
+    return {name for name in {job.platform for job in jobs} if not _brings_logs(ctx, name)}
+
+
+def _brings_logs(ctx: RunContext, platform: str) -> bool:
+    try:
+        return ctx.world.platform(platform).retrieve_logs
+    except JobmgrError:  # it is in no file any more
+        return True
 
 
 def _put(path: str, data: bytes) -> None:

@@ -18,7 +18,7 @@ from itertools import groupby
 from typing import Any
 
 from msgspec import Struct, field
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from jobmgr.core.plan import Plan
 from jobmgr.core.retry import Ended, Policy, after_final
@@ -261,15 +261,20 @@ class Engine:
 
     # --- polls -------------------------------------------------------------------------------------
 
-    def poll(self, jobs: Iterable[Job], *, even_blocked: bool = False) -> None:
-        """Start asking about these jobs, one call per host (several for very many jobs)."""
+    def poll(self, jobs: Iterable[Job], *, even_blocked: bool = False, even_logs: bool = False) -> None:
+        """Start asking about these jobs, one call per host (several for very many jobs).
+
+        ``even_logs``: logs of those that have ended are to come home, also where they stay as a rule.
+        """
         for place, group in by_place(jobs).items():
             if not even_blocked and blocked(self.ctx.store.host(*place), self.ctx.now()):
                 continue
-            self._poll_place(place, group)
+            self._poll_place(place, group, even_logs)
 
-    def _poll_place(self, place: Place, jobs: list[Job]) -> None:
+    def _poll_place(self, place: Place, jobs: list[Job], even_logs: bool) -> None:
         platform = self.ctx.world.platform(place[0])
+        if even_logs:
+            platform = replace(platform, retrieve_logs=True)
 
         def work() -> list[tuple[list[Job], poll.Answer]]:
             parts = [jobs[at : at + BATCH] for at in range(0, len(jobs), BATCH)]
@@ -543,7 +548,7 @@ class Engine:
         if changes:
             self.ctx.store.set_instances(changes, now)
         followed = set(done)
-        activity.write(self.ctx, [job for job in jobs if job.number in followed])
+        activity.write_beside_logs(self.ctx, [job for job in jobs if job.number in followed])
         self.ctx.store.set_followed(done)
 
     def retrieve(self) -> None:

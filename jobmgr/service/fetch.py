@@ -9,13 +9,14 @@ from msgspec import Struct, field
 
 from jobmgr.core.states import ACTIVE, FINAL
 from jobmgr.errors import JobmgrError
-from jobmgr.service import loop, retrieve
+from jobmgr.service import activity, loop, retrieve
 from jobmgr.service.context import RunContext
 from jobmgr.service.reach import needs_person
 from jobmgr.service.workers import each
 from jobmgr.store import records
 from jobmgr.store.records import Job, Retrieval, by_place
 from jobmgr.transport import rsync
+from jobmgr_remote import layout
 
 FEW = 20
 """Up to so many jobs are asked for one by one; for more, all files of the run are gone through once."""
@@ -35,11 +36,12 @@ class Fetched(Struct):
 def fetch(ctx: RunContext, jobs: Sequence[Job], to: Path | None) -> Fetched:
     """Bring home what there is of these jobs. Never raises for a host."""
     fetched = Fetched()
-    listed = {entry.number for entry in _entries(ctx, jobs, records.RETRIEVAL_STATES)}
+    entries = _entries(ctx, jobs, records.RETRIEVAL_STATES)
+    listed = {entry.number for entry in entries if entry.path.startswith(layout.JOB_LOGS + "/")}
     unlisted = [job for job in jobs if job.state in ACTIVE or job.number not in listed]
     if unlisted:
         rsync.get_ready()
-        turned = loop.look(ctx, unlisted)
+        turned = loop.look(ctx, unlisted, even_logs=True)
         fetched.outcome += turned.totals.retrieved
         fetched.unreachable.update(turned.totals.unreachable)
         fetched.person.update(turned.totals.person)
@@ -50,6 +52,7 @@ def fetch(ctx: RunContext, jobs: Sequence[Job], to: Path | None) -> Fetched:
             fetched.trouble(place[1], result)
         else:
             fetched.outcome += result
+    activity.write_fetched(ctx, jobs)
     if to is not None:
         ended = [
             job for job in ctx.store.jobs_where(numbers=[job.number for job in jobs]) if job.state in FINAL

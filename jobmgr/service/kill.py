@@ -8,7 +8,7 @@ job alive, and no kill mark beside it, the request is sent again.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -28,6 +28,9 @@ GRACE = 10.0
 
 AGAIN = 60.0
 """Seconds after which a kill may be sent again: until then the first one may be under way."""
+
+PART = 250
+"""So many answers of a host are stored together, while it goes on with the others."""
 
 NO_ANSWER = "no-answer"
 """The result for a job whose host did not answer; the kill is followed up by the loop's turns."""
@@ -98,17 +101,8 @@ def kill_at(
     ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job], grace: float = GRACE
 ) -> Killed:
     """One ``jobs-kill``; what the host says is stored. Never raises for the host."""
-    answers: dict[str, wire.Killed] = {}
-    answer = poll.Answer()
-
-    def on_record(kind: str, value: Any) -> None:
-        if kind == wire.HELLO:
-            answer.hello = value
-        elif kind == wire.JOB:
-            answers[value.job] = value
-            if value.evidence is not None:
-                answer.evidence[value.job] = value.evidence
-
+    told = _Told(ctx, platform, host, jobs)
+    error: JobmgrError | None = None
     options: dict[str, Any] = {"grace": grace}
     if platform.max_active is not None:
         options["max_active"] = platform.max_active
@@ -119,20 +113,53 @@ def kill_at(
             wire.JOBS_KILL,
             ctx.wire_run(platform),
             options,
-            poll.poll_items(ctx, jobs),
-            on_record=on_record,
+            poll.poll_items(ctx, jobs, logs=platform.retrieve_logs),
+            on_record=told.take,
         )
-    except JobmgrError as error:
-        answer.error = error
-    fresh = ctx.store.jobs_where(numbers=[job.number for job in jobs])
-    told = [job for job in fresh if job.id in answer.evidence or answer.error is not None]
-    concluded = poll.conclude(ctx, platform, host, told, answer)
-    after = {change.new.number: change.new for change in concluded.changes}
-    return Killed(
-        tuple(_result(after.get(job.number, job), answers.get(job.id), answer.error) for job in fresh),
-        host,
-        answer.error,
-    )
+    except JobmgrError as failed:
+        error = failed
+    return Killed(told.results(error), host, error)
+
+
+class _Told:
+    """What a host says of its kills, stored part by part while it goes on."""
+
+    def __init__(self, ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job]) -> None:
+        self._ctx, self._platform, self._host = ctx, platform, host
+        self._jobs = {job.id: job for job in jobs}
+        self._answers: dict[str, wire.Killed] = {}
+        self._part = poll.Answer()
+        self._after: dict[str, Job] = {}
+
+    def take(self, kind: str, value: Any) -> None:
+        """One record of the reply."""
+        if kind == wire.HELLO:
+            self._part.hello = value
+        elif kind == wire.JOB:
+            self._answers[value.job] = value
+            if value.evidence is not None and value.job in self._jobs:
+                self._part.evidence[value.job] = value.evidence
+            if len(self._part.evidence) >= PART:
+                self._store(self._part.evidence)
+
+    def results(self, error: JobmgrError | None) -> tuple[Result, ...]:
+        """Of all jobs, in their order, once the call is over. ``error``: what ended it before it was answered."""
+        self._part.error = error
+        self._store(self._jobs if error is not None else self._part.evidence)
+        unheard = [job.number for job in self._jobs.values() if job.id not in self._after]
+        self._after.update((job.id, job) for job in self._ctx.store.jobs_where(numbers=unheard))
+        return tuple(
+            _result(self._after[name], self._answers.get(name), error) for name in self._jobs if name in self._after
+        )
+
+    def _store(self, names: Iterable[str]) -> None:
+        """Conclude what the present part tells of these jobs, and begin the next one."""
+        numbers = [self._jobs[name].number for name in names]
+        fresh = self._ctx.store.jobs_where(numbers=numbers)
+        concluded = poll.conclude(self._ctx, self._platform, self._host, fresh, self._part)
+        self._after.update((job.id, job) for job in fresh)
+        self._after.update((change.new.id, change.new) for change in concluded.changes)
+        self._part = poll.Answer(hello=self._part.hello)
 
 
 def _result(job: Job, answer: wire.Killed | None, error: JobmgrError | None) -> Result:

@@ -45,10 +45,13 @@ def one_turn(ctx: RunContext, *, poll_due: bool = True) -> Turned:
     return Turned(engine.totals, finished)
 
 
-def look(ctx: RunContext, jobs: Sequence[Job]) -> Turned:
-    """Ask the hosts about these jobs now, bring home what ended; nothing is submitted."""
+def look(ctx: RunContext, jobs: Sequence[Job], *, even_logs: bool = False) -> Turned:
+    """Ask the hosts about these jobs now, bring home what ended; nothing is submitted.
+
+    ``even_logs``: logs as well where they do not come by themselves.
+    """
     with Engine(ctx, plans=False) as engine:
-        engine.poll(jobs, even_blocked=True)
+        engine.poll(jobs, even_blocked=True, even_logs=even_logs)
         while engine.busy:
             engine.step(5.0)
             engine.retrieve()

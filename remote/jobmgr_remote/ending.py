@@ -31,7 +31,7 @@ LAST_LINES = 2.0
 AFTER_KILL = 5.0
 QUIET_LOOKS = 2
 #: Seconds between two looks at what has been told to end.
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.005, 0.1
+SHORTEST_PAUSE, LONGEST_PAUSE, GROWTH = 0.002, 0.1, 1.2
 LATE_ROUNDS = 10
 
 
@@ -290,7 +290,7 @@ class Ending(object):
                 return
             self.progress()
             time.sleep(min(pause, rest))
-            pause = min(pause * 1.5, LONGEST_PAUSE)
+            pause = min(pause * GROWTH, LONGEST_PAUSE)
 
 
 def _is_left(process: proc.Process, target: Target) -> bool:

@@ -22,13 +22,15 @@ NOT_THERE = (wire.P_GONE, wire.P_NOT_OURS, wire.P_REBOOTED)
 
 class Looker(object):
     """Looks at jobs of one run on this host; what serves many jobs is read once and kept until
-    :meth:`forget`.
+    :meth:`forget`. ``keep_claims``: each job is looked at several times.
     """
 
-    def __init__(self, host: object, spool: object) -> None:
+    def __init__(self, host: object, spool: object, keep_claims: bool = False) -> None:
         self.host = host
         self.spool = spool
         self.run_dir = host.run_dir
+        #: By token, those that have started, which do not change any more; None if they are not worth the memory.
+        self._claims = {} if keep_claims else None  # type: dict[str, fence.Claim] | None
         self.forget()
 
     def forget(self) -> None:
@@ -197,10 +199,15 @@ class Looker(object):
     # --- all of it ---------------------------------------------------------------------------------
 
     def claim(self, token: str) -> fence.Claim:
+        if self._claims and token in self._claims:
+            return self._claims[token]
         try:
-            return fence.read_claim(self.run_dir, token)
+            found = fence.read_claim(self.run_dir, token)
         except OSError:
             return fence.NO_CLAIM
+        if self._claims is not None and found.state == wire.C_STARTED and found.pid:
+            self._claims[token] = found
+        return found
 
     def first_look(self, item: dict) -> wire.Evidence:
         """Evidence without the queue: file, claim, process, spool, small files."""
@@ -520,10 +527,12 @@ def seconds_of(text: str) -> float:
 
 def state_of_process(pid: int, start: str, token: str) -> str:
     """``alive``, ``gone``, ``not-ours`` or ``cannot-see`` for a process of this life of this machine."""
+    state = proc.state_of(pid, start)
+    if state:
+        return wire.P_GONE if state in proc.DEAD_STATES else wire.P_ALIVE
     found = proc.look(pid)
     if found is None:
         return wire.P_GONE if proc.can_see() else wire.P_CANNOT_SEE
     if found.state in proc.DEAD_STATES:
         return wire.P_GONE
-    ours = found.start == start or proc.is_job_process(pid, start, token)
-    return wire.P_ALIVE if ours else wire.P_NOT_OURS
+    return wire.P_ALIVE if proc.is_job_process(pid, start, token) else wire.P_NOT_OURS

@@ -262,6 +262,7 @@ def install_support(run_dir: str) -> str:
         for name, key in _SCRIPTS:
             if key != "script_file":
                 _have("%s/%s/%s" % (run_dir, layout.LIB, key), b'eval "$jobmgr_%s"\n' % name.encode(), 0o600)
+        sources["start"] = sources["start"].replace(b"@digest@", digest.encode())
         for name in PARTS:
             _have("%s/%s/%s-%s.sh" % (run_dir, layout.LIB, name, digest), sources[name], 0o600)
     _have(run_dir + "/" + path, sources["wrapper"], 0o600)

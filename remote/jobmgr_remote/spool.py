@@ -262,13 +262,18 @@ class Spool(object):
         except OSError:
             return False
 
-    def orphans(self, slot: Slot) -> "list[Left]":
-        """Processes that earlier jobs have left to a slot."""
+    def orphans(self, slots: "list[Slot]") -> "list[Left]":
+        """Processes that earlier jobs have left to these slots."""
         found = []
-        for row in read_small(self.mark(slot.number, slot.pid, "orphans"), 1 << 20).splitlines():
-            words = row.split()
-            if len(words) == 5 and words[0].isdigit() and words[2].isdigit() and words[3].isdigit():
-                found.append(Left(int(words[0]), words[1], int(words[2]), int(words[3]), words[4]))
+        there = set(_names(self.slots))
+        marks = [self.mark(slot.number, slot.pid, "orphans") for slot in slots]
+        for path in marks:
+            if os.path.basename(path) not in there:  # as of nearly all
+                continue
+            for row in read_small(path, 1 << 20).splitlines():
+                words = row.split()
+                if len(words) == 5 and words[0].isdigit() and words[2].isdigit() and words[3].isdigit():
+                    found.append(Left(int(words[0]), words[1], int(words[2]), int(words[3]), words[4]))
         return found
 
     def set_max_active(self, number: "int | None") -> None:

@@ -22,8 +22,13 @@ from jobmgr_remote.lock import Held
 from jobmgr_remote.native import signals
 from jobmgr_remote.spool import Keeper, Slot, Spool, detach, started
 
-#: From so many slots on they are ended by a process of its own.
+#: From so many slots on they are ended by a process of its own, one after the other: a thousand programs that end at
+#: the same time would have the machine to themselves, and the answer is on its way.
 APART = 64
+#: Seconds between two looks whether one has gone.
+PAUSE = 0.0005
+#: Seconds after which the next is ended all the same.
+PATIENCE = 1.0
 #: As in ``time``, from Python 3.7 on; what start times of processes count from.
 CLOCK_BOOTTIME = 7
 
@@ -58,9 +63,15 @@ class Takeover(object):
         if len(self._done) < APART or not self._is_left_to_child():
             self._end_slots()
 
-    def _end_slots(self) -> None:
+    def _end_slots(self, pause: float = 0.0) -> None:
+        """``pause``: how long to rest before each look whether a slot has gone, before the next is ended; 0: all at
+        once.
+        """
         for slot in self._done:
             slot.send(signals.SIGKILL)
+            patience = time.monotonic() + PATIENCE
+            while pause and time.monotonic() < patience and proc.is_alive(slot.pid, slot.start):
+                time.sleep(pause)
         self._spool.unregister(self._done)
         self._lock.__exit__()
         if self._then is not None:
@@ -78,7 +89,7 @@ class Takeover(object):
             return True
         try:
             detach(self._lock.fileno())
-            self._end_slots()
+            self._end_slots(PAUSE)
         finally:
             os._exit(0)
 
@@ -100,8 +111,8 @@ class Takeover(object):
                 slot.send(signals.SIGSTOP)
 
     def holds(self, token: str) -> bool:
-        """As :meth:`spool.Keeper.holds`."""
-        return self.keeper.holds(token)
+        """As :meth:`spool.Keeper.holds`: what is stopped cannot let go of its job."""
+        return token in self._stopped or self.keeper.holds(token)
 
     def tell(self, token: str) -> None:
         """As :meth:`spool.Keeper.tell`."""
@@ -112,12 +123,14 @@ class Takeover(object):
         """The jobs of these tokens have ended, but the troubled ones. Their records are there afterwards, as far as
         that takes no more than so many seconds.
         """
+        recorded = set()
         for token, (target, slot) in list(self._stopped.items()):
             if token in self._told and token not in troubled and self._record(target, slot):
                 del self._stopped[token]
                 self._done.append(slot)
+                recorded.add(token)
         self._let_go_on()
-        self.keeper.await_records(tokens, seconds)
+        self.keeper.await_records([token for token in tokens if token not in recorded], seconds)
 
     def _record(self, target: Target, slot: Slot) -> bool:
         """Do the slot's last duty. False if it has to do it itself, or what is left of it."""

@@ -69,6 +69,25 @@ def test_logs_of_a_running_job_come_home_as_they_are(user: Shell) -> None:
     assert "succeeded" in user("log", "talk", "1/t", "activity")
 
 
+def test_logs_that_stay_on_the_host_come_when_somebody_asks() -> None:
+    with at_work(retrieve_logs="false") as user:
+        script = "echo said; echo made > made.txt"
+        user("play", user.suite(
+            "stay", f"tasks: {{a: {{platform: wizard, script: '{script}', outputs: 'made.txt'}}}}\n"
+        ))  # fmt: skip
+        logs = user.run_root / "stay/log/job"
+        assert (user.run_root / "stay/work/1/a/made.txt").read_text() == "made\n"
+        assert list(logs.iterdir()) == [], "nothing is made at home for each job"
+        assert "succeeded" in user("log", "stay", "1/a", "activity")
+        user("tick", "stay")
+        user("poll", "stay")
+        assert list(logs.iterdir()) == []
+        assert "4 files" in user("retrieve", "stay")
+        assert (logs / "1/a/01/job.out").read_text() == "said\n"
+        assert "-> succeeded" in (logs / "1/a/01/job-activity.log").read_text()
+        assert "0 files" in user("retrieve", "stay")
+
+
 def test_what_is_too_large_or_a_link_is_named_and_left(user: Shell) -> None:
     with at_work(retrieve_max_size="10k") as small:
         script = "head -c 20000 /dev/zero > big.bin; echo x > ok.bin; ln -s ok.bin link.bin; seq 9999"

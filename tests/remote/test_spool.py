@@ -500,7 +500,7 @@ def test_an_entry_that_was_taken_and_is_no_longer_queued_counts_as_taken(bench: 
 def test_rows_about_what_jobs_left_that_make_no_sense_are_left_out(bench: Bench) -> None:
     slot = spool.Slot(1, 77, "5", False, False)
     Path(bench.spool.slots, "1.77.orphans").write_text("12 34 56 78 tok\ntorn 1\nx 1 2 3 tok\n")
-    assert bench.spool.orphans(slot) == [spool.Left(12, "34", 56, 78, "tok")]
+    assert bench.spool.orphans([slot]) == [spool.Left(12, "34", 56, 78, "tok")]
 
 
 def test_who_finds_the_spool_locked_leaves_it_to_the_other(bench: Bench) -> None:

@@ -259,10 +259,10 @@ def test_many_slots_are_ended_by_a_process_for_which_nobody_waits(
         pass
 
 
-def held_up(function: Callable[[], None], until: Path) -> Callable[[object], None]:
-    def later(_self: object) -> None:
+def held_up(function: Callable[..., None], until: Path) -> Callable[..., None]:
+    def later(_self: object, *arguments: float) -> None:
         await_that(until.exists)
-        function()
+        function(*arguments)
 
     return later
 

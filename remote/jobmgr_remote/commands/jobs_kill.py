@@ -49,7 +49,7 @@ def run(request: wire.Request, reply: object, host: object) -> None:
     ids that the caller knows, is ended all the same.
     """
     spool = background.spool_of(host)
-    looker = evidence.Looker(host, spool)
+    looker = evidence.Looker(host, spool, keep_claims=True)
     items = jobs_poll.checked(request.items, reply)
     kills = [Kill(item, looker.safe_look(item)) for item in items]
     if host.run_state == session.RUN_OK:
@@ -64,10 +64,9 @@ def run(request: wire.Request, reply: object, host: object) -> None:
     with Takeover(spool, keeper, lambda: background.tend(host, request.options)) as takeover:
         _end_processes(kills, looker, takeover, request.options, reply)
         looker.forget()
-        after = looker.look([kill.item for kill in kills], reply.progress)
         answer = _answer if host.run_state == session.RUN_OK else _answer_without_directory
-        for kill, one in zip(kills, after):
-            reply.job(answer(kill, one, host))
+        for position, one in looker.looks([kill.item for kill in kills], reply.progress):
+            reply.job(answer(kills[position], one, host))
         reply.flush()
 
 
@@ -159,7 +158,7 @@ def _end_processes(
     by_token = {}  # type: dict[str, Kill]
     targets = []
     keeper = takeover.keeper
-    left = [row for slot in keeper.slots for row in looker.spool.orphans(slot)]
+    left = looker.spool.orphans(keeper.slots)
     for kill in kills:
         if evidence.runner_shares_status(kill.runner):
             continue
