@@ -48,6 +48,10 @@ class Next(Struct, frozen=True):
     fence_first: bool = False
 
 
+NEVER_FOLLOWED = frozenset((State.SUCCEEDED, State.KILLED))
+"""Final states of jobs that are never followed by another one."""
+
+
 def after_final(ended: Ended, policy: Policy, now: float) -> Next:
     """Whether a job that has ended is followed by another one, and when.
 

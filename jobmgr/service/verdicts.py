@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from jobmgr.core.events import Changed
 from jobmgr.core.evidence import Facts, Find, JobView, PollAgain, Resend, Revoke, Verdict
+from jobmgr.core.retry import NEVER_FOLLOWED
 from jobmgr.core.schedule import Intervals, Polled, next_poll
 from jobmgr.core.states import ACTIVE
 from jobmgr.platforms.model import BACKGROUND, Platform
@@ -163,6 +164,7 @@ def change_of(
         evidence=json.dumps(evidence) if evidence is not None else "",
         messages=messages,
         outputs=(*(("started",) if new.start_time is not None else ()), *_events(messages)),
+        ends_all=verdict.state in NEVER_FOLLOWED and not platform.retrieve_logs,
     )
 
 

@@ -532,7 +532,7 @@ def _update(change: Change, stored: Sequence[Any], now: float) -> tuple[object, 
         since = None
     else:
         since = doubt_since if doubt and rule == new.rule else now
-    values.extend((now if moved else changed, since, 0 if moved else followed, old.number))
+    values.extend((now if moved else changed, since, change.ends_all if moved else followed, old.number))
     return tuple(values)
 
 

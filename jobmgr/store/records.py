@@ -169,9 +169,9 @@ class Change(Struct, frozen=True):
     If the stored state is no longer ``old.state``, or the job was marked to be killed meanwhile, this change
     is not made. ``new`` holds the whole new record (``replace(old, ...)``); what names the job,
     ``submit_time``, ``kill_intended``, ``changed``, ``doubt_since`` and ``followed`` are not taken from it.
-    ``text`` is for
-    the history, ``evidence`` (JSON, "" = none) what the decision rests on, ``outputs`` what the instance has
-    reached by it, ``messages`` those not seen before.
+    ``text`` is for the history, ``evidence`` (JSON, "" = none) what the decision rests on, ``outputs`` what the
+    instance has reached by it, ``messages`` those not seen before. ``ends_all``: it ends the job, and nothing is left
+    to be done about that (else the job is one of those to follow).
     """
 
     old: Job
@@ -181,6 +181,7 @@ class Change(Struct, frozen=True):
     evidence: str = ""
     outputs: tuple[str, ...] = ()
     messages: tuple[Message, ...] = ()
+    ends_all: bool = False
 
 
 class InstanceChange(Struct, frozen=True):

@@ -637,6 +637,18 @@ def read_small(path: str, limit: int = 65536) -> str:
         os.close(fd)
 
 
+def write_new(path: str, text: str, mode: int = 0o600) -> None:
+    """Write a file that is not there yet, and that nobody looks for before this is done."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        write_all(fd, text.encode("utf-8", "surrogateescape"))
+    except OSError:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
+
+
 def write_beside(path: str, text: str, mode: int = 0o600) -> None:
     """Write a file so that a reader sees the old content or the new one: temporary file, then rename."""
     temporary = "%s.%d.tmp" % (path, os.getpid())

@@ -139,6 +139,8 @@ class Slot(object):
         for name in sorted(os.listdir(self.spool.queue)):
             if name.startswith(".") or name in taken:
                 continue
+            if not os.path.exists(self.spool.queue + "/" + name):  # another slot is through with it by now
+                continue
             ran = self._try(name) or ran
             if self._ending or self._is_to_retire():
                 break

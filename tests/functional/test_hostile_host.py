@@ -51,6 +51,15 @@ for item in request.items:
                 wire.QueueEvidence("not-asked", text, text, ""), "gone", "started", native_id, True,
                 False, "none", wire.NO_FOUND, [wire.Listed(*one) for one in lies.get("files", [])]))
             count += 1
+    if verb == "jobs-kill" and count < lies["kills"]:
+        facts = {{"TOKEN": item["token"], "START_TIME": "2026-11-20T12:00:00Z", "EXIT": "SIGNAL/TERM", "PID": "1"}}
+        one = wire.Evidence(item["job"], item["token"], wire.FileEvidence("ok", 500, facts, [], 0, 1, ""),
+            wire.NO_QUEUE, "gone", "started", "1", True, True, "none", wire.NO_FOUND, None)
+        for job in [item["job"]] * 2 + ["1/nobody/01"]:
+            say(wire.JOB, wire.Killed(job, item["token"], "killed", "", one._replace(job=job)))
+        count += 1
+if verb == "jobs-kill" and count < len(request.items):
+    sys.exit(0)
 if verb == "remote-init":
     say(wire.INIT, {{"cores": 1}})
 say(wire.END, count)
@@ -103,6 +112,23 @@ class Liar:
         )  # fmt: skip
         assert b"Traceback" not in done.stderr, done.stderr
         return (done.stdout + done.stderr).decode()
+
+
+@pytest.mark.parametrize("part", [1, 2, 250])
+@pytest.mark.parametrize("kills", [0, 1, 2, 3])
+def test_kills_are_stored_as_far_as_they_were_told(
+    liar: Liar, monkeypatch: pytest.MonkeyPatch, part: int, kills: int
+) -> None:
+    monkeypatch.setattr("jobmgr.service.kill.PART", part)
+    (liar.folder / "lies.json").write_text(f'{{"kills": {kills}}}')
+    task = Task(script="true", platform="liar")
+    run = liar.session.submit(Suite(name="s", tasks={f"t{n}": task for n in range(3)}), name="s")
+    results = run.kill()
+    assert [(one.id, one.result) for one in results] == [
+        (f"1/t{n}/01", "killed" if n < kills else "no-answer") for n in range(3)
+    ]
+    assert [row.state.value for row in run.rows()] == ["killed"] * kills + ["submitted"] * (3 - kills)
+    assert all("the kill is remembered" in one.text for one in results[kills:])
 
 
 @pytest.fixture

@@ -120,6 +120,8 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 
 def _picture(started: Run, listener: Listener, context: Context) -> AbstractContextManager[object]:
+    if context.options.quiet and not context.live and not context.json:
+        return nullcontext()  # of all events only troubles are told
     shown = listener.follow(started, live=context.live)
     if not context.live:
         return nullcontext()

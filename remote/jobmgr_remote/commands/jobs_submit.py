@@ -249,7 +249,8 @@ def _prepare(batch: Batch, item: dict) -> "dict | None":
     if not fresh:
         for name in (layout.OUT_FILE, layout.ERR_FILE):
             unlink(folder + "/" + name)
-    session.write_beside(folder + "/" + layout.JOB_FILE, text, 0o700)
+    write = session.write_new if fresh else session.write_beside
+    write(folder + "/" + layout.JOB_FILE, text, 0o700)
     batch.folder(_work_dir(batch, item))  # here it costs nothing; the wrapper would have to start a program
     for source, target in _inputs(batch, item):
         _place_input(source, target)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from jobmgr.core.retry import (
     BACKOFF,
+    NEVER_FOLLOWED,
     Ended,
     Policy,
     after_final,
@@ -51,6 +52,12 @@ def test_without_delays_nothing_is_retried_and_nothing_is_said() -> None:
 def test_a_retry_waits_for_the_fence() -> None:
     assert after_final(Ended(S.SUBMIT_FAILED), POLICY, 0.0).fence_first
     assert not after_final(Ended(S.SUBMIT_FAILED), Policy(), 0.0).fence_first
+
+
+@given(st.builds(Ended, st.sampled_from(sorted(NEVER_FOLLOWED)), *[st.booleans()] * 2, *[st.integers(0, 9)] * 2))
+def test_what_is_never_followed_is_followed_by_nothing(ended: Ended) -> None:
+    following = after_final(ended, POLICY, 0.0)
+    assert (following.again, following.fence_first, following.text) == (False, False, "")
 
 
 def test_a_lost_job_is_never_retried_by_itself() -> None:

@@ -353,6 +353,16 @@ def test_final_jobs_are_to_be_followed_until_that_is_done(store: Store) -> None:
     assert [job.state for job in store.to_follow()] == [S.SUCCEEDED]
 
 
+def test_where_nothing_is_left_to_be_done_nothing_is_to_be_followed(store: Store) -> None:
+    a, b = made(store, "a", "b")
+    b = move(store, b, S.RUNNING)
+    change = Change(a, a._replace(state=S.SUCCEEDED), ends_all=True)
+    assert store.apply([change], NOW) == {a.number}
+    assert store.to_follow() == []
+    move(store, b, S.FAILED)
+    assert [job.id for job in store.to_follow()] == ["1/b/01"]
+
+
 def test_states_are_counted_as_lines_would_be(store: Store) -> None:
     jobs = made(store, "a", "b", "c", "d")
     move(store, jobs[0], S.SUCCEEDED)
