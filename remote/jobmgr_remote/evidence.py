@@ -160,7 +160,7 @@ class Looker(object):
         return state
 
     def _is_held(self, token: str) -> bool:
-        return spool.live(self.content.entries.get(self.content.by_token.get(token, ""), "")) is not None
+        return spool.live(self.content.entries.get(self.content.by_token.get(token, ""), "")) != ""
 
     def _not_started(self, item: dict, claim: fence.Claim) -> str:
         token = item.get("token", "")

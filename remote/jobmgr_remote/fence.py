@@ -16,7 +16,7 @@ import time
 from jobmgr_remote import layout, proc, wire
 from jobmgr_remote.lock import Lock
 from jobmgr_remote.records import namedtuple
-from jobmgr_remote.session import read_small, write_all, write_beside
+from jobmgr_remote.session import read_small, write_all, write_beside, write_new
 
 #: The holder of a token: ``state`` is wire.C_*; the rest is set for C_STARTED and may be "" or 0.
 Claim = namedtuple("Claim", "state native_id pid start instance hostname")
@@ -271,8 +271,15 @@ def read_native_id(run_dir: str, token: str) -> str:
 
 def write_kill_mark(run_dir: str, token: str, time_text: str) -> None:
     """Leave word that somebody wants this job dead, so that nobody retries it."""
-    make_folders(run_dir + "/" + layout.token_dir(token))
-    write_beside(token_file(run_dir, token, layout.KILL_MARK), time_text + "\n")
+    path = token_file(run_dir, token, layout.KILL_MARK)
+    try:
+        try:
+            write_new(path, time_text + "\n")
+        except FileNotFoundError:
+            make_folders(os.path.dirname(path))
+            write_new(path, time_text + "\n")
+    except FileExistsError:  # it was wanted dead already
+        pass
 
 
 def has_kill_mark(run_dir: str, token: str) -> bool:

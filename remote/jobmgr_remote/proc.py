@@ -104,12 +104,6 @@ def own() -> Process:
     return found or Process(os.getpid(), os.getppid(), os.getpgid(0), os.getsid(0), UNKNOWN, "R", os.getuid())
 
 
-def look_alive(pid: int, start: str) -> "Process | None":
-    """That very process as it is now, if it lives. A zombie does not."""
-    found = look(pid) if pid > 0 else None
-    return found if found is not None and found.start == start and found.state not in DEAD_STATES else None
-
-
 def is_alive(pid: int, start: str) -> bool:
     """Whether that very process lives."""
     state = state_of(pid, start)
@@ -186,21 +180,25 @@ def variable(data: "bytes | None", name: str) -> str:
     return data[at + len(mark) : end if end >= 0 else None].decode("utf-8", "replace")
 
 
-def job_process(pid: int, start: str, token: str) -> "Process | None":
-    """The process that a job recorded, if it lives: known by its start time, or by the token it was started with.
+def start_of_job(pid: int, start: str, token: str) -> str:
+    """The start time of the process that a job recorded, if it lives, else "": known by its start time, or by the token
+    it was started with.
 
     The token decides where a time namespace shifts the start times that this process sees.
     """
-    found = look(pid) if pid > 0 else None
-    if found is None or found.state in DEAD_STATES:
-        return None
-    ours = found.start == start or (bool(token) and variable(environment(pid), TOKEN_VARIABLE) == token)
-    return found if ours else None
+    if pid <= 0:
+        return ""
+    if is_alive(pid, start):
+        return start
+    found = look(pid) if token else None
+    if found is None or found.state in DEAD_STATES or variable(environment(pid), TOKEN_VARIABLE) != token:
+        return ""
+    return found.start
 
 
 def is_job_process(pid: int, start: str, token: str) -> bool:
     """Whether that process lives."""
-    return job_process(pid, start, token) is not None
+    return bool(start_of_job(pid, start, token))
 
 
 def send(process: Process, *numbers: int) -> str:

@@ -235,11 +235,12 @@ class Spool(object):
         found = []
         for name in _names(self.slots):
             if name.isdigit():
-                words = read_small(self.slots + "/" + name, 200).split()
-                process = live(" ".join(words[:2]))
-                if process is not None:
-                    closed = self._has_closed(int(name), process.pid)
-                    found.append(Slot(int(name), process.pid, process.start, closed, process.state == proc.STOPPED))
+                words = read_small(self.slots + "/" + name, 200).split()[:2]
+                state = live(" ".join(words))
+                if state:
+                    pid = int(words[0])
+                    closed = self._has_closed(int(name), pid)
+                    found.append(Slot(int(name), pid, words[1], closed, state == proc.STOPPED))
         return sorted(found)
 
     def unregister(self, slots: "list[Slot]") -> None:
@@ -307,8 +308,7 @@ class Spool(object):
         taken = _names(self.taken)
         if set(_names(self.queue)).difference(taken) or sum(map(str.isdigit, _names(self.slots))) > len(taken):
             return False
-        slots = (live(self._taker(name)) for name in taken)
-        return all(slot is not None and slot.state != proc.STOPPED for slot in slots)
+        return all(live(self._taker(name)) not in ("", proc.STOPPED) for name in taken)
 
     def _tend(self, bash: str, lock: Lock) -> int:
         slots = self.live_slots()
@@ -461,10 +461,11 @@ def job_environment() -> "dict[str, str]":
     return kept
 
 
-def live(taker: str) -> "proc.Process | None":
-    """The slot ``PID START`` that has taken an entry, if it lives."""
+def live(taker: str) -> str:
+    """The state of the slot ``PID START`` that has taken an entry; "" if it does not live."""
     words = taker.split()
-    return proc.look_alive(int(words[0]), words[1]) if len(words) == 2 and words[0].isdigit() else None
+    state = proc.state_of(int(words[0]), words[1]) if len(words) == 2 and words[0].isdigit() else ""
+    return "" if state in proc.DEAD_STATES else state
 
 
 class Keeper(object):

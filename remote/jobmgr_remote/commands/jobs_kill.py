@@ -201,10 +201,10 @@ def _target(kill: Kill, looker: evidence.Looker, keeper: Keeper, left: list) -> 
         return None
     slot = keeper.slot(kill.token)
     slot_pid = slot.pid if slot is not None and not elsewhere else 0
-    first = proc.job_process(pid, start, kill.token) if not elsewhere else None
-    if first is None:
+    found = proc.start_of_job(pid, start, kill.token) if not elsewhere else ""
+    if not found:
         return Target(kill.token, 0, start, slot_pid, left, False)
-    return Target(kill.token, pid, first.start, slot_pid, left, not _is_supervised(kill.token, pid, keeper))
+    return Target(kill.token, pid, found, slot_pid, left, not _is_supervised(kill.token, pid, keeper))
 
 
 def _is_supervised(token: str, pid: int, keeper: Keeper) -> bool:
