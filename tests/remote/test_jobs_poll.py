@@ -828,3 +828,20 @@ def test_a_job_that_ends_between_two_readings_is_read_again(
     one = looker_of(new_host).first_look(item)
     assert one.file.facts[status.EXIT] == "SUCCEEDED"
     assert len(asked) == 2
+
+
+def test_an_answer_waits_for_others_only_while_there_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = object.__new__(jobs_poll.Watch)
+    watch.jobs, watch._slowest = [None] * 4, 0.0
+    seen = iter([{0}, {0, 1}, {1, 2, 3}])  # one more look would be an error
+    monkeypatch.setattr(watch, "_look", lambda slow: next(seen))
+    monkeypatch.setattr(jobs_poll, "LINGER", 3600.0)
+    monkeypatch.setattr(jobs_poll, "LINGER_PER_JOB", 900.0)
+    changed = {0}
+    watch._linger(changed)
+    assert changed == {0, 1, 2, 3}
+    watch._linger(changed)
+    monkeypatch.setattr(jobs_poll, "LINGER", 0.0)
+    changed = {0}
+    watch._linger(changed)
+    assert changed == {0}

@@ -198,10 +198,22 @@ class Watch(object):
                 return []
             self.reply.progress()
             changed = self._timed_look(slow=time.monotonic() >= self._slow_at)
-        if len(self.jobs) > len(changed) and self._slowest <= LINGER:
-            time.sleep(min(LINGER, LINGER_PER_JOB * len(self.jobs)))
-            changed = changed | self._look(slow=False)
+        if self._slowest <= LINGER:
+            self._linger(changed)
         return [self.jobs[at] for at in sorted(changed)]
+
+    def _linger(self, changed: "set[int]") -> None:
+        """Add what changes within moments; at most until there is nothing left that could."""
+        until = time.monotonic() + min(LINGER, LINGER_PER_JOB * len(self.jobs))
+        pause = max(self._slowest, FIRST_PAUSE)
+        while len(changed) < len(self.jobs):
+            began = time.monotonic()
+            if began >= until:
+                return
+            time.sleep(min(pause, until - began))
+            began = time.monotonic()
+            changed |= self._look(slow=False)
+            pause = max(pause, SLOW_PAUSE_PER_LOOK * (time.monotonic() - began))
 
     def _timed_look(self, slow: bool) -> "set[int]":
         """A look that sets how long to rest after it."""
