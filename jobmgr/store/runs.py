@@ -240,6 +240,8 @@ RETRIEVAL = "job_id, path, size, type, state, error, tries, not_before"
 def retrieval_values(row: Retrieval) -> tuple[object, ...]:
     """A record as it is stored: a name that is not UTF-8 as its bytes."""
     values = (row.number, row.path, row.size, row.type, row.state, row.error, row.tries, row.not_before)
+    if row.path.isascii() and row.error.isascii():
+        return values
     return tuple(
         value if not isinstance(value, str) or _is_text(value) else value.encode("utf-8", "surrogateescape")
         for value in values

@@ -16,10 +16,11 @@ FILE, LINK, DIR, OTHER = "file", "link", "dir", "other"
 def logs(run_dir: str, job: str) -> "list[wire.Listed]":
     """The files of the job's log directory."""
     folder = layout.job_dir(job)
+    entries = [(entry, kind_of(entry)) for entry in _scan(run_dir + "/" + folder)]
     return [
-        listed(folder, entry)
-        for entry in _scan(run_dir + "/" + folder)
-        if not entry.name.endswith(".tmp") and kind_of(entry) in (FILE, LINK)
+        listed(folder, entry, kind)
+        for entry, kind in entries
+        if kind in (FILE, LINK) and not entry.name.endswith(".tmp")
     ]
 
 
@@ -70,7 +71,7 @@ def _match(run_dir: str, folder: str, parts: "list[str]", found: "dict[str, wire
 
 def _add(folder: str, entry: object, found: "dict[str, wire.Listed]") -> None:
     if len(found) < MAX_ENTRIES:
-        one = listed(folder, entry)
+        one = listed(folder, entry, kind_of(entry))
         found[one.path] = one
 
 
@@ -85,23 +86,23 @@ def _matcher(pattern: str) -> object:
     return lambda name: bool(match(name)) and (pattern.startswith(".") or not name.startswith("."))
 
 
-def listed(folder: str, entry: object) -> wire.Listed:
+def listed(folder: str, entry: object, kind: str) -> wire.Listed:
     """An entry of a folder; its path is relative to the run directory."""
     try:
         size = entry.stat(follow_symlinks=False).st_size
     except OSError:
         size = 0
-    return wire.Listed(folder + "/" + entry.name, size, kind_of(entry))
+    return wire.Listed._make((folder + "/" + entry.name, size, kind))
 
 
 def kind_of(entry: object) -> str:
     """``file``, ``link``, ``dir`` or ``other`` (devices, pipes, sockets)."""
     try:
+        if entry.is_file(follow_symlinks=False):
+            return FILE
         if entry.is_symlink():
             return LINK
-        if entry.is_dir(follow_symlinks=False):
-            return DIR
-        return FILE if entry.is_file(follow_symlinks=False) else OTHER
+        return DIR if entry.is_dir(follow_symlinks=False) else OTHER
     except OSError:
         return OTHER
 

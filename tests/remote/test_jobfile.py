@@ -239,3 +239,20 @@ def test_support_is_installed_once_and_repaired(tmp_path: Path) -> None:
     beside = {wrapper.name.replace("wrapper-", f"{name}-") for name in jobfile.PARTS}
     assert {p.name for p in (run_dir / layout.LIB).iterdir()} == {*scripts, *beside}
     assert (run_dir / layout.LIB / "err_script").read_text() == 'eval "$jobmgr_err"\n'
+
+
+@pytest.mark.parametrize("name", jobfile.PARTS)
+def test_what_is_installed_means_what_stands_in_the_source(name: str) -> None:
+    """Bash prints both as it understands them."""
+    if b"--pretty-print" not in subprocess.run(["bash", "--help"], capture_output=True, check=True).stdout:
+        pytest.skip("this bash prints no scripts (5.2 does)")
+    source = jobfile._source(name + ".sh")
+    lean = jobfile.without_comments(source)
+    printed = [
+        subprocess.run(["bash", "--pretty-print"], input=text, capture_output=True, check=True).stdout.split(b"\n")
+        for text in (source, lean)
+    ]
+    told = [[line for line in lines if line] for lines in printed]
+    assert told[0] == told[1]
+    assert len(told[0]) > 5
+    assert len(lean) < len(source)
