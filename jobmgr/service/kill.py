@@ -154,12 +154,18 @@ class _Told:
 
     def _store(self, names: Iterable[str]) -> None:
         """Conclude what the present part tells of these jobs, and begin the next one."""
-        numbers = [self._jobs[name].number for name in names]
-        fresh = self._ctx.store.jobs_where(numbers=numbers)
-        concluded = poll.conclude(self._ctx, self._platform, self._host, fresh, self._part)
-        self._after.update((job.id, job) for job in fresh)
-        self._after.update((change.new.id, change.new) for change in concluded.changes)
+        jobs = [self._jobs[name] for name in names]
+        self._conclude(jobs)
+        left = [job.number for job in jobs if job.id not in self._after]
+        if left:  # somebody else has changed them meanwhile
+            fresh = self._ctx.store.jobs_where(numbers=left)
+            self._after.update((job.id, job) for job in fresh)
+            self._conclude(fresh)
         self._part = poll.Answer(hello=self._part.hello)
+
+    def _conclude(self, jobs: Sequence[Job]) -> None:
+        concluded = poll.conclude(self._ctx, self._platform, self._host, jobs, self._part)
+        self._after.update((change.new.id, change.new) for change in concluded.changes)
 
 
 def _result(job: Job, answer: wire.Killed | None, error: JobmgrError | None) -> Result:
