@@ -211,9 +211,19 @@ class Looker(object):
 
     def first_look(self, item: dict) -> wire.Evidence:
         """Evidence without the queue: file, claim, process, spool, small files."""
-        token = item["token"]
         runner = item.get("runner") or runners.BACKGROUND
         file, claim, process = self._file_and_process(item, runner_shares_status(runner))
+        return self._evidence(item, runner, file, claim, process)
+
+    def glance(self, item: dict) -> wire.Evidence:
+        """The same without the process, for who goes on to look at that."""
+        runner = item.get("runner") or runners.BACKGROUND
+        return self._evidence(item, runner, self.file(item), self.claim(item["token"]), wire.P_NOT_ASKED)
+
+    def _evidence(
+        self, item: dict, runner: str, file: wire.FileEvidence, claim: fence.Claim, process: str
+    ) -> wire.Evidence:
+        token = item["token"]
         native_id = item.get("native_id") or fence.read_native_id(self.run_dir, token)
         started = claim.state == wire.C_STARTED or status.ATTEMPT in file.facts
         return wire.Evidence(
@@ -271,10 +281,10 @@ class Looker(object):
         for position in sorted(found):
             yield position, found[position]
 
-    def safe_look(self, item: dict) -> wire.Evidence:
-        """:meth:`first_look`, with what goes wrong as evidence."""
+    def safe_look(self, item: dict, look: object = None) -> wire.Evidence:
+        """:meth:`first_look` (or ``look``), with what goes wrong as evidence."""
         try:
-            return self.first_look(item)
+            return (look or self.first_look)(item)
         except Exception as error:  # one bad job never affects another
             file = wire.NO_FILE._replace(
                 state=wire.FILE_UNREADABLE, error="%s: %s" % (type(error).__name__, error)

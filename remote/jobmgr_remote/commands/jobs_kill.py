@@ -51,7 +51,7 @@ def run(request: wire.Request, reply: object, host: object) -> None:
     spool = background.spool_of(host)
     looker = evidence.Looker(host, spool, keep_claims=True)
     items = jobs_poll.checked(request.items, reply)
-    kills = [Kill(item, looker.safe_look(item)) for item in items]
+    kills = [Kill(item, looker.safe_look(item, looker.glance)) for item in items]
     if host.run_state == session.RUN_OK:
         for kill in kills:
             _mark_and_revoke(kill, host)
@@ -203,6 +203,7 @@ def _target(kill: Kill, looker: evidence.Looker, keeper: Keeper, left: list) -> 
     slot_pid = slot.pid if slot is not None and not elsewhere else 0
     found = proc.start_of_job(pid, start, kill.token) if not elsewhere else ""
     if not found:
+        kill.finished = kill.finished or status.EXIT in looker.file(kill.item).facts  # meanwhile, perhaps
         return Target(kill.token, 0, start, slot_pid, left, False)
     return Target(kill.token, pid, found, slot_pid, left, not _is_supervised(kill.token, pid, keeper))
 
