@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
+import time
+
 from jobmgr.errors import EXIT_NO_ANSWER, EXIT_NOT_FOUND, EXIT_REFUSED
 from shells import Shell, at_work, eventually
 
@@ -18,6 +21,10 @@ tasks:
 STATES = {
     "1/good/01": "succeeded", "1/bad/02": "failed", "1/gate/01": "running", "1/last": "waiting",
 }  # fmt: skip
+
+
+def seconds(text: str | None) -> int:
+    return calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")) if text else 0
 
 
 def mixed(user: Shell) -> None:
@@ -43,8 +50,10 @@ def test_a_lost_store_is_rebuilt_from_the_hosts_and_the_run_goes_on(user: Shell)
     user("recover", "mixed", "--from", "wizard")
     after = {r["id"]: r for r in user.records("status", "mixed") if r["type"] == "job"}
     assert {job: row["state"] for job, row in after.items()} == STATES
-    for key in ("token", "native_id", "exit_code", "host", "submit", "submit_time", "exit_time"):
+    for key in ("token", "native_id", "exit_code", "host", "submit", "exit_time"):
         assert [row[key] for row in after.values()] == [before[job][key] for job in after], key
+    for job, row in after.items():  # that of the intent, and that of the host, which comes a moment later
+        assert 0 <= (seconds(row["submit_time"]) - seconds(before[job]["submit_time"])) <= 2
     (user.remote_root / "mixed/share/go").touch()
     user("play", "mixed", code=None)
     assert user.states("mixed")["1/last/01"] == "succeeded"
