@@ -58,8 +58,8 @@ def write_beside_logs(ctx: RunContext, jobs: Sequence[Job]) -> None:
 def write_fetched(ctx: RunContext, jobs: Sequence[Job]) -> None:
     """The same for the others, as far as somebody has had their logs brought."""
     stay = _leaving_logs(ctx, jobs)
-    there = [job for job in jobs if job.platform in stay and ctx.job_dir(job.id).is_dir()] if stay else []
-    write(ctx, [job for job in ctx.store.jobs_where(numbers=[job.number for job in there]) if job.state in FINAL])
+    there = [job.number for job in jobs if job.platform in stay and ctx.job_dir(job.id).is_dir()]
+    write(ctx, [job for job in ctx.store.jobs_where(numbers=there) if job.state in FINAL])
 
 
 def _leaving_logs(ctx: RunContext, jobs: Iterable[Job]) -> set[str]:

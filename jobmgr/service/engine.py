@@ -242,19 +242,12 @@ class Engine:
                 self._take_answer(watch, answer)
 
     def _take_answer(self, watch: _Watch, answer: poll.Answer) -> None:
+        name, host = watch.place
         jobs = [watch.jobs[job] for job in answer.evidence if job in watch.jobs]
-        made = self._conclude_news(watch, jobs, answer)
-        left = [job for job in jobs if job.number not in made]
-        if left:  # somebody else has changed them meanwhile; the host tells each thing once
-            self._conclude_news(watch, self._fresh(left), answer)
-
-    def _conclude_news(self, watch: _Watch, jobs: Sequence[Job], answer: poll.Answer) -> set[int]:
-        platform = self.ctx.world.platform(watch.place[0])
-        concluded = poll.conclude(self.ctx, platform, watch.place[1], jobs, answer, all_asked=False)
-        for change in concluded.changes:
-            watch.jobs[change.new.id] = change.new
-        self._count(concluded.changes)
-        return {change.new.number for change in concluded.changes}
+        platform = self.ctx.world.platform(name)
+        changes = poll.conclude_told_once(self.ctx, platform, host, jobs, answer)
+        watch.jobs.update((change.new.id, change.new) for change in changes)
+        self._count(changes)
 
     def _count(self, changes: Iterable[Change]) -> None:
         self.totals.changed += sum(change.old.state is not change.new.state for change in changes)
@@ -362,9 +355,7 @@ class Engine:
             if left and not watch.hold.released:  # the site allows short waits only (host.conf), say
                 self._watch_again[place] = began + platform.min_polling_interval
             if answer.error is not None:
-                poll.conclude(
-                    self.ctx, platform, place[1], left, poll.Answer(error=answer.error), all_asked=True
-                )
+                poll.conclude(self.ctx, platform, place[1], left, poll.Answer(error=answer.error))
                 self.totals.trouble(place[1], answer.error)
 
         if self._start(key, work, finish):

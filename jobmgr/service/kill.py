@@ -129,7 +129,7 @@ class _Told:
         self._jobs = {job.id: job for job in jobs}
         self._answers: dict[str, wire.Killed] = {}
         self._part = poll.Answer()
-        self._after: dict[str, Job] = {}
+        self._stored: set[str] = set()
 
     def take(self, kind: str, value: Any) -> None:
         """One record of the reply."""
@@ -146,26 +146,17 @@ class _Told:
         """Of all jobs, in their order, once the call is over. ``error``: what ended it before it was answered."""
         self._part.error = error
         self._store(self._jobs if error is not None else self._part.evidence)
-        unheard = [job.number for job in self._jobs.values() if job.id not in self._after]
-        self._after.update((job.id, job) for job in self._ctx.store.jobs_where(numbers=unheard))
-        return tuple(
-            _result(self._after[name], self._answers.get(name), error) for name in self._jobs if name in self._after
-        )
+        unheard = [job.number for job in self._jobs.values() if job.id not in self._stored]
+        self._jobs.update((job.id, job) for job in self._ctx.store.jobs_where(numbers=unheard))
+        return tuple(_result(job, self._answers.get(name), error) for name, job in self._jobs.items())
 
     def _store(self, names: Iterable[str]) -> None:
         """Conclude what the present part tells of these jobs, and begin the next one."""
         jobs = [self._jobs[name] for name in names]
-        self._conclude(jobs)
-        left = [job.number for job in jobs if job.id not in self._after]
-        if left:  # somebody else has changed them meanwhile
-            fresh = self._ctx.store.jobs_where(numbers=left)
-            self._after.update((job.id, job) for job in fresh)
-            self._conclude(fresh)
+        changes = poll.conclude_told_once(self._ctx, self._platform, self._host, jobs, self._part)
+        self._jobs.update((change.new.id, change.new) for change in changes)
+        self._stored.update(change.new.id for change in changes)
         self._part = poll.Answer(hello=self._part.hello)
-
-    def _conclude(self, jobs: Sequence[Job]) -> None:
-        concluded = poll.conclude(self._ctx, self._platform, self._host, jobs, self._part)
-        self._after.update((change.new.id, change.new) for change in concluded.changes)
 
 
 def _result(job: Job, answer: wire.Killed | None, error: JobmgrError | None) -> Result:

@@ -191,14 +191,33 @@ def conclude(
     host: str,
     jobs: Iterable[Job],
     answer: Answer,
-    *,
-    all_asked: bool = True,
 ) -> Concluded:
-    """Decide about every job that was asked about, and store it all in one transaction.
+    """Decide about every job that was asked about, and store it all in one transaction. Jobs without a reply line are
+    in doubt.
+    """
+    return _conclude(ctx, platform, _note_host(ctx, platform, host, answer), jobs, answer, all_asked=True)
 
-    ``all_asked``: jobs without a reply line are in doubt; False for a long poll, which tells of changes only.
+
+def conclude_told_once(
+    ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job], answer: Answer
+) -> list[Change]:
+    """The same where the host tells of each thing once, as it comes, about jobs that were read a while ago: those that
+    somebody else has changed meanwhile are read again. Returns the changes that were stored.
     """
     record = _note_host(ctx, platform, host, answer)
+    changes = list(_conclude(ctx, platform, record, jobs, answer, all_asked=False).changes)
+    made = {change.old.number for change in changes}
+    left = [job.number for job in jobs if job.number not in made]
+    if left:
+        fresh = ctx.store.jobs_where(numbers=left)
+        changes += _conclude(ctx, platform, record, fresh, answer, all_asked=False).changes
+    return changes
+
+
+def _conclude(
+    ctx: RunContext, platform: Platform, record: Host, jobs: Iterable[Job], answer: Answer, *, all_asked: bool
+) -> Concluded:
+    """``all_asked``: jobs without a reply line are in doubt, and not only if an error ended the call."""
     error = str(answer.error).splitlines()[0] if answer.error else ""
     changes = []
     listings = []

@@ -114,30 +114,30 @@ def state_of(pid: int, start: str) -> str:
     """The state letter of that very process, "" if there is none such. Cheaper than :func:`look`, where nothing else is
     asked.
     """
+    fields = _fields(pid)
+    return fields[0].decode("ascii") if len(fields) > 19 and fields[19] == start.encode() else ""
+
+
+def _fields(pid: int) -> "list[bytes]":
+    """What stands behind the name in ``/proc/PID/stat``: the state first, the start time 20th; [] if it is gone."""
     try:
         fd = os.open("/proc/%d/stat" % pid, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return ""
+        return []
     try:
         raw = os.read(fd, 4096)
     except OSError:  # it ended between open and read
-        return ""
+        return []
     finally:
         os.close(fd)
-    fields = raw[raw.rfind(b")") + 2 :].split(None, 20)
-    return fields[0].decode("ascii") if len(fields) > 19 and fields[19] == start.encode() else ""
+    return raw[raw.rfind(b")") + 2 :].split(None, 20)
 
 
 def usage(pid: int, start: str) -> "float | None":
     """Seconds of processor that a process has used that has ended and is not waited for yet, with all that it has
     waited for; None if it is not such a one.
     """
-    try:
-        with open("/proc/%d/stat" % pid, "rb") as file:
-            raw = file.read()
-    except OSError:
-        return None
-    fields = raw[raw.rfind(b")") + 2 :].split()
+    fields = _fields(pid)
     if len(fields) < 20 or fields[0] != b"Z" or fields[19].decode("ascii") != start:
         return None
     return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")

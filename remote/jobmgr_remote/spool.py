@@ -267,8 +267,8 @@ class Spool(object):
         """Processes that earlier jobs have left to these slots."""
         found = []
         there = set(_names(self.slots))
-        marks = [self.mark(slot.number, slot.pid, "orphans") for slot in slots]
-        for path in marks:
+        for slot in slots:
+            path = self.mark(slot.number, slot.pid, "orphans")
             if os.path.basename(path) not in there:  # as of nearly all
                 continue
             for row in read_small(path, 1 << 20).splitlines():

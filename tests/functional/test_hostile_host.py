@@ -114,23 +114,6 @@ class Liar:
         return (done.stdout + done.stderr).decode()
 
 
-@pytest.mark.parametrize("part", [1, 2, 250])
-@pytest.mark.parametrize("kills", [0, 1, 2, 3])
-def test_kills_are_stored_as_far_as_they_were_told(
-    liar: Liar, monkeypatch: pytest.MonkeyPatch, part: int, kills: int
-) -> None:
-    monkeypatch.setattr("jobmgr.service.kill.PART", part)
-    (liar.folder / "lies.json").write_text(f'{{"kills": {kills}}}')
-    task = Task(script="true", platform="liar")
-    run = liar.session.submit(Suite(name="s", tasks={f"t{n}": task for n in range(3)}), name="s")
-    results = run.kill()
-    assert [(one.id, one.result) for one in results] == [
-        (f"1/t{n}/01", "killed" if n < kills else "no-answer") for n in range(3)
-    ]
-    assert [row.state.value for row in run.rows()] == ["killed"] * kills + ["submitted"] * (3 - kills)
-    assert all("the kill is remembered" in one.text for one in results[kills:])
-
-
 @pytest.fixture
 def liar(tmp_path: Path) -> Any:
     made = Liar(tmp_path)
@@ -148,6 +131,23 @@ def everything(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.is_symlink()
     }
+
+
+@pytest.mark.parametrize("part", [1, 2, 250])
+@pytest.mark.parametrize("kills", [0, 1, 2, 3])
+def test_kills_are_stored_as_far_as_they_were_told(
+    liar: Liar, monkeypatch: pytest.MonkeyPatch, part: int, kills: int
+) -> None:
+    monkeypatch.setattr("jobmgr.service.kill.PART", part)
+    (liar.folder / "lies.json").write_text(f'{{"kills": {kills}}}')
+    task = Task(script="true", platform="liar")
+    run = liar.session.submit(Suite(name="s", tasks={f"t{n}": task for n in range(3)}), name="s")
+    results = run.kill()
+    assert [(one.id, one.result) for one in results] == [
+        (f"1/t{n}/01", "killed" if n < kills else "no-answer") for n in range(3)
+    ]
+    assert [row.state.value for row in run.rows()] == ["killed"] * kills + ["submitted"] * (3 - kills)
+    assert all("the kill is remembered" in one.text for one in results[kills:])
 
 
 @pytest.mark.parametrize(

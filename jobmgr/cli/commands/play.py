@@ -120,14 +120,13 @@ def run(args: argparse.Namespace, context: Context) -> int:
 
 
 def _picture(started: Run, listener: Listener, context: Context) -> AbstractContextManager[object]:
-    if context.options.quiet and not context.live and not context.json:
-        return nullcontext()  # of all events only troubles are told
-    shown = listener.follow(started, live=context.live)
     if not context.live:
+        if context.json or not context.options.quiet:  # else nobody is told of anything but troubles
+            listener.follow(started, live=False)
         return nullcontext()
     from jobmgr.views.live import LivePlay
 
-    return LivePlay(shown, context.out, color=context.colored)
+    return LivePlay(listener.follow(started, live=True), context.out, color=context.colored)
 
 
 def _left(started: Run, context: Context, code: int) -> int:

@@ -203,7 +203,8 @@ def _target(kill: Kill, looker: evidence.Looker, keeper: Keeper, left: list) -> 
     slot_pid = slot.pid if slot is not None and not elsewhere else 0
     found = proc.start_of_job(pid, start, kill.token) if not elsewhere else ""
     if not found:
-        kill.finished = kill.finished or status.EXIT in looker.file(kill.item).facts  # meanwhile, perhaps
+        if pid and not kill.finished:  # meanwhile, perhaps
+            kill.finished = status.EXIT in looker.file(kill.item).facts
         return Target(kill.token, 0, start, slot_pid, left, False)
     return Target(kill.token, pid, found, slot_pid, left, not _is_supervised(kill.token, pid, keeper))
 

@@ -288,24 +288,17 @@ def _is_there(batch: Batch, item: dict) -> bool:
 def _own_status(batch: Batch, item: dict, folder: str) -> None:
     """Create job.status exclusively, or find that it is ours. Raises Cannot if it is another job's."""
     path = folder + "/" + layout.STATUS_FILE
-    data = status.header(item["token"], item["runner"], batch.now).encode()
+    text = status.header(item["token"], item["runner"], batch.now)
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        session.write_new(path, text)
     except FileExistsError:
         token, readable = _token_of(path)
         if token == item["token"]:
             return
-        if readable or os.path.getsize(path) > len(data):
+        if readable or os.path.getsize(path) > len(text):
             raise Cannot(wire.R_FOREIGN, "%s belongs to another job (token %s)" % (path, token or "unknown"))
         os.unlink(path)  # torn at its creation, so it never came to its journal entry
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        session.write_all(fd, data)
-    except OSError:
-        unlink(path)
-        raise
-    finally:
-        os.close(fd)
+        session.write_new(path, text)
 
 
 def _token_of(path: str) -> "tuple[str, bool]":
