@@ -13,7 +13,10 @@ import pytest
 
 from jobmgr import Session, Suite, Task
 from jobmgr.api.run import Run
+from jobmgr.core.states import State
 from jobmgr.errors import JobmgrError
+from jobmgr.service import kill
+from jobmgr.store.records import Change
 
 ROOT = Path(__file__).resolve().parents[2]
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\u202e"
@@ -148,6 +151,19 @@ def test_kills_are_stored_as_far_as_they_were_told(
     ]
     assert [row.state.value for row in run.rows()] == ["killed"] * kills + ["submitted"] * (3 - kills)
     assert all("the kill is remembered" in one.text for one in results[kills:])
+
+
+def test_what_is_told_once_counts_also_for_a_job_that_somebody_else_has_changed_meanwhile(liar: Liar) -> None:
+    (liar.folder / "lies.json").write_text('{"kills": 2}')
+    task = Task(script="true", platform="liar")
+    run = liar.session.submit(Suite(name="s", tasks={"t0": task, "t1": task}), name="s")
+    ctx = run._ctx
+    read = ctx.store.mark_kill_intent([job.number for job in ctx.store.jobs_where()], ctx.now())
+    first = ctx.store.apply([Change(read[0], read[0]._replace(state=State.RUNNING))], ctx.now())
+    assert first == {read[0].number}
+    told = kill.kill_at(ctx, ctx.world.platform("liar"), "localhost", read)
+    assert [(one.result, one.job.state) for one in told.results] == [("killed", State.KILLED)] * 2
+    assert set(states(run).values()) == {"killed"}
 
 
 @pytest.mark.parametrize(

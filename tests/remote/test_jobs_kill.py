@@ -16,7 +16,9 @@ import pytest
 
 import interpreters
 from host_side import PACKAGE, Host, await_that, host_in
-from jobmgr_remote import fence, layout, proc, status, wire
+from jobmgr_remote import evidence, fence, layout, proc, session, status, wire
+from jobmgr_remote.commands import jobs_kill
+from jobmgr_remote.spool import Spool
 
 PYTHONS = interpreters.oldest_and_newest()
 PYTHON = sys.executable
@@ -178,6 +180,27 @@ def test_a_job_that_has_ended_is_left_alone(host: Host) -> None:
     (one,) = host.kill(item)
     assert one.result == wire.K_FINISHED
     assert not one.evidence.killed
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_job_that_ends_behind_the_first_look_has_ended_by_itself(new_host: Host, ended: bool) -> None:
+    go = new_host.home / "go"
+    item = new_host.job(f"until [ -e {go} ]; do sleep 0.01; done; exit 3")
+    new_host.submit(item)
+    await_that(lambda: status.PID in new_host.facts(item))
+    here = session.Host(new_host.run, None)
+    here.home, here.run_dir = str(new_host.home), str(new_host.run_dir)
+    spool = Spool(str(new_host.home), os.uname()[1], proc.instance())
+    looker = evidence.Looker(here, spool)
+    kill = jobs_kill.Kill(item, looker.glance(item))
+    if ended:
+        go.touch()
+        new_host.wait_exit(item)
+        await_that(lambda: not new_host.processes())
+    target = jobs_kill._target(kill, looker, spool.keeper(), [])
+    assert target
+    assert (kill.finished, bool(target.pid)) == (ended, not ended)
+    go.touch()
 
 
 def test_a_token_that_this_host_has_never_met_is_revoked_all_the_same(host: Host) -> None:
