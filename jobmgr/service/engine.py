@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import astuple, replace
@@ -39,7 +39,9 @@ WORKERS = 64
 WATCH = 300.0
 """Seconds that a long poll may last before it is asked anew."""
 BATCH = 5000
-"""At most so many jobs travel in one request."""
+"""At most so many jobs travel in one request, which the host has in its memory; the requests about more than these
+follow one another in the same call.
+"""
 QUEUE_AGAIN = 15.0
 """Seconds until somebody who had to wait is looked at again, if nothing has changed before."""
 WATCHES = 3
@@ -255,7 +257,7 @@ class Engine:
     # --- polls -------------------------------------------------------------------------------------
 
     def poll(self, jobs: Iterable[Job], *, even_blocked: bool = False, even_logs: bool = False) -> None:
-        """Start asking about these jobs, one call per host (several for very many jobs).
+        """Start asking about these jobs, one call per host.
 
         ``even_logs``: logs of those that have ended are to come home, also where they stay as a rule.
         """
@@ -270,8 +272,10 @@ class Engine:
             platform = replace(platform, retrieve_logs=True)
 
         def work() -> list[tuple[list[Job], poll.Answer]]:
-            parts = [jobs[at : at + BATCH] for at in range(0, len(jobs), BATCH)]
-            return [(part, poll.ask(self.ctx, platform, place[1], part)) for part in parts]
+            return [
+                (part, poll.ask(self.ctx, platform, place[1], part, more=more))
+                for part, more in _parts(jobs)
+            ]
 
         def finish(answers: list[tuple[list[Job], poll.Answer]]) -> None:
             for part, answer in answers:
@@ -403,8 +407,10 @@ class Engine:
             return
 
         def work() -> list[submit.Sent]:
-            parts = [keys[at : at + BATCH] for at in range(0, len(keys), BATCH)]
-            return [submit.submit_tasks(self.ctx, platforms, part, known) for part in parts]
+            return [
+                submit.submit_tasks(self.ctx, platforms, part, known, more=more)
+                for part, more in _parts(keys)
+            ]
 
         def finish(sent: list[submit.Sent]) -> None:
             for one in sent:
@@ -644,6 +650,15 @@ class Engine:
         now = self.ctx.now()
         due = self.ctx.store.next_due(self._watched_places(), until=now + longest)
         return longest if due is None else min(max(due - now, 0.05), longest)
+
+
+_T = TypeVar("_T")
+
+
+def _parts(things: list[_T]) -> Iterator[tuple[list[_T], bool]]:
+    """What goes into one request each, and whether more follows."""
+    for at in range(0, len(things), BATCH):
+        yield things[at : at + BATCH], at + BATCH < len(things)
 
 
 def _about(platform: str, error: JobmgrError) -> str:

@@ -102,10 +102,12 @@ class Hosts(Struct):
         on_record: OnRecord | None = None,
         hold: Hold | None = None,
         idle_timeout: float = 60.0,
+        more: bool = False,
     ) -> Reply:
         """One remote subcommand on one host. Raises what ``remote_call.call`` raises.
 
-        Runners that are not built in travel along.
+        Runners that are not built in travel along. ``more``: another call of this host follows at once, so the host
+        side is asked to stay for it.
         """
         from jobmgr.platforms import third_party
         from jobmgr.transport.remote_call import RemoteSettings
@@ -128,7 +130,8 @@ class Hosts(Struct):
             idle_timeout=idle_timeout,
             remote=RemoteSettings(platform.python, platform.use_login_shell, platform.remote_command),
             talks=talks,
-            more=talks is not None and (verb == wire.REMOTE_INIT or (self.staying and verb in _FOLLOWED)),
+            more=talks is not None
+            and (more or verb == wire.REMOTE_INIT or (self.staying and verb in _FOLLOWED)),
         )
 
     def close(self) -> None:

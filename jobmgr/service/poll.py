@@ -105,8 +105,9 @@ def ask(
     wait: float = 0.0,
     hold: Hold | None = None,
     on_evidence: OnEvidence | None = None,
+    more: bool = False,
 ) -> Answer:
-    """One ``jobs-poll``. Never raises for a host: the error is part of the answer.
+    """One ``jobs-poll``. Never raises for a host: the error is part of the answer. ``more``: another one follows.
 
     With ``wait`` (seconds) it lasts until then, until all jobs have ended, or until ``hold`` is released, and
     evidence is only handed to ``on_evidence``, as it comes.
@@ -137,6 +138,7 @@ def ask(
             poll_items(ctx, jobs, logs=platform.retrieve_logs, brief=not wait),
             on_record=on_record,
             hold=hold,
+            more=more,
         )
     except JobmgrError as error:
         answer.error = error

@@ -84,12 +84,13 @@ def retrieve_host(ctx: RunContext, platform: Platform, host: Host, pending: Sequ
         host.run_dir,
         str(ctx.run_dir),
         [entry.path for entry in files if not _too_large(entry, platform)],
+        alike=layout.JOB_LOGS,
         max_size=platform.retrieve_max_size,
     )
     refused = set(result.refused)
     now = ctx.now()
     here = rsync.Inside(str(ctx.run_dir))
-    after = [_judge(here, entry, platform, refused, result.stderr, now) for entry in pending]
+    after = [_judge(here, entry, platform, refused, result, now) for entry in pending]
     ctx.store.put_retrievals(after)
     point_latest(ctx.run_dir, (entry.path for entry in after if entry.state == records.DONE))
     outcome = Outcome(
@@ -143,7 +144,12 @@ def _too_large(entry: Retrieval, platform: Platform) -> bool:
 
 
 def _judge(
-    here: rsync.Inside, entry: Retrieval, platform: Platform, refused: set[str], stderr: str, now: float
+    here: rsync.Inside,
+    entry: Retrieval,
+    platform: Platform,
+    refused: set[str],
+    result: rsync.RsyncResult,
+    now: float,
 ) -> Retrieval:
     if entry.path in refused:
         return replace(entry, state=records.FAILED, error="refused: its path leads out of the run directory")
@@ -165,22 +171,17 @@ def _judge(
         return Retrieval(entry.number, entry.path, entry.size, entry.type, records.DONE, "", entry.tries)
     tries = entry.tries + 1
     is_here = os.path.exists(os.path.join(here.local_dir, entry.path))
-    if tries >= VANISHED_AFTER and not is_here and entry.path not in stderr:
+    said = result.complaint(entry.path)
+    if tries >= VANISHED_AFTER and not is_here and not said and not result.may_have_more:
         return replace(entry, state=records.VANISHED, tries=tries, error="no longer there")
-    return replace(entry, tries=tries, not_before=now + backoff(tries), error=_about(entry.path, stderr))
+    error = said[:300] or "has not arrived whole yet"
+    return replace(entry, tries=tries, not_before=now + backoff(tries), error=error)
 
 
 VANISHED_AFTER = 2
 """rsync leaves out a listed file that is gone without an error; after so many tries without it, it has
 vanished.
 """
-
-
-def _about(path: str, stderr: str) -> str:
-    for line in stderr.splitlines():
-        if path in line:
-            return line[:300]
-    return "has not arrived whole yet"
 
 
 def fetch_running(ctx: RunContext, platform: Platform, host: Host, jobs: Sequence[Job]) -> Outcome:
@@ -190,7 +191,8 @@ def fetch_running(ctx: RunContext, platform: Platform, host: Host, jobs: Sequenc
         return Outcome()
     names = (layout.JOB_FILE, layout.OUT_FILE, layout.ERR_FILE, layout.STATUS_FILE)
     paths = [layout.job_file(job.id, name) for job in jobs for name in names]
-    rsync.pull(ctx.world.hosts.for_files(platform, host.host), host.run_dir, str(ctx.run_dir), paths)
+    transport = ctx.world.hosts.for_files(platform, host.host)
+    rsync.pull(transport, host.run_dir, str(ctx.run_dir), paths, alike=layout.JOB_LOGS)
     point_latest(ctx.run_dir, paths)
     here = [ctx.run_dir / path for path in paths]
     sizes = [path.stat().st_size for path in here if path.is_file()]

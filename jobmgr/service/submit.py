@@ -55,12 +55,17 @@ class Sent(Struct, frozen=True):
 
 
 def submit_tasks(
-    ctx: RunContext, platforms: Sequence[Platform], keys: Sequence[Key], before: Mapping[Key, int]
+    ctx: RunContext,
+    platforms: Sequence[Platform],
+    keys: Sequence[Key],
+    before: Mapping[Key, int],
+    *,
+    more: bool = False,
 ) -> Sent:
     """Submit these task instances to the first platform of ``platforms`` that can be reached.
 
     ``before``: their latest submit numbers when it was decided to submit them. A play and a person may want
-    the same task at once: who comes second finds its number taken, and makes no job.
+    the same task at once: who comes second finds its number taken, and makes no job. ``more``: others follow.
 
     Never raises for a host: tasks that could not be sent stay as they are, queued, and ``error`` tells why.
     """
@@ -71,25 +76,25 @@ def submit_tasks(
         except (ConnectError, RefusedError) as failed:
             error = failed
             continue
-        return _submit_apart(ctx, platform, host, keys, before)
+        return _submit_apart(ctx, platform, host, keys, before, more)
     return Sent(error=error)
 
 
 def _submit_apart(
-    ctx: RunContext, platform: Platform, host: str, keys: Sequence[Key], before: Mapping[Key, int]
+    ctx: RunContext, platform: Platform, host: str, keys: Sequence[Key], before: Mapping[Key, int], more: bool
 ) -> Sent:
     """Tasks with files from outside the suite go apart: if these cannot be sent, the others still are."""
     plain: list[Key] = []
     needy: list[Key] = []
     for key in keys:
         (needy if has_own_inputs(ctx, key[1]) else plain).append(key)
-    sent = [_submit_at(ctx, platform, host, part, before) for part in (plain, needy) if part]
+    sent = [_submit_at(ctx, platform, host, part, before, more) for part in (plain, needy) if part]
     error = next((one.error for one in sent if one.error is not None), None)
     return Sent(tuple(change for one in sent for change in one.changes), host, error)
 
 
 def _submit_at(
-    ctx: RunContext, platform: Platform, host: str, keys: Sequence[Key], before: Mapping[Key, int]
+    ctx: RunContext, platform: Platform, host: str, keys: Sequence[Key], before: Mapping[Key, int], more: bool
 ) -> Sent:
     try:
         record = ensure_ready(ctx, platform, host, [task for _cycle, task in keys])
@@ -99,7 +104,7 @@ def _submit_at(
     except UsageError as error:
         return _refuse_all(ctx, platform, host, keys, before, error)
     jobs = ctx.store.take_submits(_new(ctx, platform, record, keys, before), ctx.now())
-    return send(ctx, platform, host, jobs)
+    return send(ctx, platform, host, jobs, more=more)
 
 
 def _new(
@@ -155,8 +160,13 @@ def _needs(ctx: RunContext, task: str, text: str) -> bool:
     return any(source.rsplit("/", 1)[-1] in text for source, _target in ctx.task(task).inputs)
 
 
-def send(ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job]) -> Sent:
-    """Send (or send again) the submit request of jobs whose intent names this host, and store what came back."""
+def send(
+    ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job], *, more: bool = False
+) -> Sent:
+    """Send (or send again) the submit request of jobs whose intent names this host, and store what came back.
+
+    ``more``: another one follows.
+    """
     if not jobs:
         return Sent(host=host)
     specs = ctx.store.specs([job.number for job in jobs])
@@ -167,7 +177,7 @@ def send(ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job]) ->
     try:
         if not items:
             return _store_answers(ctx, platform, host, jobs, answers, None)
-        hello = _call(ctx, platform, host, items, answers)
+        hello = _call(ctx, platform, host, items, answers, more)
         note_contact(ctx, platform.name, host, hello.time, hello.instance)
     except RefusedError as failed:  # the host declined the whole call
         error = failed
@@ -222,6 +232,7 @@ def _call(
     host: str,
     items: list[dict[str, Any]],
     answers: dict[str, wire.Submitted],
+    more: bool,
 ) -> wire.Hello:
     common, own = split_common(items)
     options: dict[str, Any] = {"max_active": platform.max_active, "platform": platform.name}
@@ -242,6 +253,7 @@ def _call(
             own,
             common=common,
             on_record=on_record,
+            more=more,
         )
         if reply.hello is None:
             raise RemoteError(f"{host}: jobs-submit was not answered")

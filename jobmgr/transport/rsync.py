@@ -25,6 +25,7 @@ from msgspec import Struct
 from jobmgr.errors import RsyncError
 from jobmgr.transport.base import Transport
 from jobmgr.transport.environment import for_ssh
+from jobmgr.transport.folders import Asked, by_folder
 from jobmgr_remote import wire
 
 OPTIONS = ("-rt", "--no-inc-recursive", "--no-links", "--no-devices", "--no-specials", "-s")
@@ -53,7 +54,7 @@ exit "$code"
 
 
 class RsyncResult(Struct, frozen=True):
-    """``exit_code`` is 0, 23 or 24; ``stderr`` has rsync's words on what it left out.
+    """``exit_code`` is 0, 23 or 24; ``stderr`` has rsync's last words on what it left out, up to END characters.
 
     ``refused``: names that were not asked for, because they could lead out of the local directory.
     """
@@ -65,6 +66,16 @@ class RsyncResult(Struct, frozen=True):
     @property
     def partial(self) -> bool:
         return self.exit_code != 0
+
+    def complaint(self, path: str) -> str:
+        """The line of ``stderr`` that names a file, or the folder that it lies in; "" if none does."""
+        folder = f'/{path.rpartition("/")[0]}"'
+        return next((line for line in self.stderr.splitlines() if path in line or folder in line), "")
+
+    @property
+    def may_have_more(self) -> bool:
+        """Whether there may have been more words than are kept: a file that none names may be one of those."""
+        return len(self.stderr) >= END
 
 
 class Listed(Struct, frozen=True):
@@ -172,14 +183,17 @@ def pull(
     local_dir: str,
     files: Sequence[str],
     *,
+    alike: str = "",
     max_size: int | None = None,
     timeout: float = IDLE_TIMEOUT,
 ) -> RsyncResult:
     """Bring ``files`` (relative to ``remote_dir``, an absolute path) into ``local_dir``.
 
-    A name that is a directory brings all of it. ``max_size`` in bytes per file; ``timeout`` is seconds
-    without a byte. Nothing is written outside ``local_dir``, whatever the host sends: names that lead
-    out of it, or through a link in it, are refused. Raises ConnectError as connecting does, RsyncError.
+    A name that is a directory brings all of it. ``alike``: a folder below which many folders hold files of the
+    same names, so that they may be asked for by folder (:func:`folders.by_folder` says what else that may bring).
+    ``max_size`` in bytes per file; ``timeout`` is seconds without a byte. Nothing is written outside
+    ``local_dir``, whatever the host sends: names that lead out of it, or through a link in it, are refused.
+    Raises ConnectError as connecting does, RsyncError.
     """
     os.makedirs(local_dir, mode=0o700, exist_ok=True)
     inside = Inside(local_dir)
@@ -191,18 +205,19 @@ def pull(
     limit = () if max_size is None else (f"--max-size={max_size}",)
     if not wanted or _same_directory(transport, remote_dir, local_dir):
         return RsyncResult(0, "", refused)
-    arguments = [*OPTIONS, PULLED_MODE, *limit]
+    asked = by_folder(wanted, alike) if alike else Asked(tuple(wanted))
+    arguments = [*OPTIONS, PULLED_MODE, *limit, *(f"--filter={rule}" for rule in asked.rules)]
     if transport not in _WANT_PATHS:
         try:
             code, said = _rsync(
-                transport, [*arguments, *LISTED], remote_dir, local_dir, timeout, pull=True, names=wanted
+                transport, [*arguments, *LISTED], remote_dir, local_dir, timeout, pull=True, names=asked.paths
             )
             return RsyncResult(code, said, refused)
         except RsyncError as error:
             if wire.RSYNC_NAMES not in str(error):
                 raise
             _WANT_PATHS.add(transport)
-    return _pull_paths(transport, arguments, remote_dir, local_dir, wanted, timeout, refused)
+    return _pull_paths(transport, arguments, remote_dir, local_dir, asked.paths, timeout, refused)
 
 
 _WANT_PATHS: weakref.WeakSet[Transport] = weakref.WeakSet()

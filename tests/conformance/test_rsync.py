@@ -78,6 +78,33 @@ def test_a_file_that_vanished_is_no_error(transport: Transport, there: Path, her
     assert names(here) == {"a"}
 
 
+def test_files_alike_come_by_folder_and_nothing_else_does(
+    transport: Transport, there: Path, here: Path
+) -> None:
+    fill(there, log__a__1__out="1", log__a__1__err="2", log__a__1__secret="no", log__b__1__out="3", w__x__out="4")
+    fill(there, log__a__1__sub__out="no", log__c__1__out="no", w__x__secret="no", log__b__1__big="x" * 5000)
+    (there / "log/b/1/err").symlink_to("/etc/passwd")
+    wanted = ["log/a/1/out", "log/a/1/err", "log/b/1/out", "log/b/1/big", "w/x/out", "log/gone/1/out"]
+    result = rsync.pull(transport, str(there), str(here), wanted, alike="log", max_size=1000)
+    assert (result.exit_code, result.refused) == (0, ())
+    assert names(here) == {"log/a/1/out", "log/a/1/err", "log/b/1/out", "w/x/out"}
+    assert rsync.pull(transport, str(there), str(here), [*wanted, "log/a/1/sub/out"], alike="log").exit_code == 0
+    assert names(here) == {*wanted, "log/a/1/sub/out"} - {"log/gone/1/out"}
+
+
+def test_a_folder_at_home_that_is_a_link_keeps_its_files_out_of_those_alike(
+    transport: Transport, there: Path, here: Path, tmp_path: Path
+) -> None:
+    fill(there, log__a__1__out="1", log__b__1__out="2")
+    (tmp_path / "elsewhere").mkdir()
+    (here / "log").mkdir()
+    (here / "log/a").symlink_to(tmp_path / "elsewhere")
+    result = rsync.pull(transport, str(there), str(here), ["log/a/1/out", "log/b/1/out"], alike="log")
+    assert result.refused == ("log/a/1/out",)
+    assert (here / "log/b/1/out").read_text() == "2"
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_modes_are_the_owners_alone_and_times_are_kept(transport: Transport, there: Path, here: Path) -> None:
     fill(there, d__a="1")
     (there / "d/a").chmod(0o6777)

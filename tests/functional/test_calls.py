@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shells import Shell, at_work, eventually
+from shells import PYTHONPATH, Shell, at_work, eventually
 
 MANY = """\
 graph: warm
@@ -68,6 +68,20 @@ def test_each_verb_is_one_call_per_host_for_any_number_of_jobs(warm: Shell) -> N
     shared = "transport: openssh" in (warm.home / "platforms.yaml").read_text()
     for (words, expected), count in zip(verbs, logins, strict=True):
         assert count <= (0 if shared or not expected else 1 + ("rsync" in expected)), words
+
+
+def test_more_jobs_than_go_into_one_request_are_still_one_call(warm: Shell) -> None:
+    patched = warm.folder / "patched"
+    patched.mkdir()
+    (patched / "sitecustomize.py").write_text("import jobmgr.service.engine as engine\nengine.BATCH = 5\n")
+    warm.extra["PYTHONPATH"] = f"{patched}:{PYTHONPATH}"
+    warm("submit", "many", "sim*")
+    assert warm.calls() == ["jobs-submit"]
+    eventually(lambda: set(warm.states("many", "sim*", "--poll").values()) == {"running"})
+    assert len(warm.states("many", "sim*")) == 12
+    warm.forget_calls()
+    warm("poll", "many")
+    assert warm.calls() == ["jobs-poll"]
 
 
 def test_a_poll_without_news_is_noted_and_brings_no_evidence(warm: Shell) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -273,6 +274,23 @@ def test_a_list_of_names_that_leads_through_a_link_is_not_followed(
     transport.close()
     assert "behind a link" in result.stderr
     assert [path.name for path in (tmp_path / "c").rglob("*") if path.is_file()] == ["file"]
+
+
+def test_files_alike_come_by_folder_where_a_list_is_refused(caged: PrivateSshd, tmp_path: Path) -> None:
+    run = Path(caged.home, "jobmgr-run/s")
+    for task in ("a", "b"):
+        logs = run / f"log/job/1/{task}/01"
+        logs.mkdir(parents=True)
+        for name in ("job.out", "job.err", "other"):
+            (logs / name).write_text(task)
+    wanted = ["log/job/1/a/01/job.out", "log/job/1/b/01/job.err", "log/job/1/gone/01/job.out", "file"]
+    with contextlib.closing(transport_to(caged, "fabric")) as transport:
+        result = rsync.pull(transport, str(run), str(tmp_path / "c"), wanted, alike="log/job")
+    assert (result.exit_code, result.refused) == (0, ())
+    came = {f"{path.parent.parent.name}/{path.name}" for path in (tmp_path / "c/log").rglob("job.*")}
+    assert came == {"a/job.out", "a/job.err", "b/job.out", "b/job.err"}
+    assert (tmp_path / "c/file").is_file()
+    assert not list((tmp_path / "c").rglob("other"))
 
 
 WRITES = {

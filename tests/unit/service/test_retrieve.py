@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobmgr.service.retrieve import point_latest
-from jobmgr.transport.rsync import Inside
+from jobmgr.transport.rsync import END, Inside, RsyncResult
 
 
 def _logs(run_dir: Path, *submits: str) -> list[str]:
@@ -60,3 +60,20 @@ def test_a_file_is_here_if_it_is_whole_and_behind_no_link(
     assert inside.holds(path, size) is here, "what is known of folders says the same"
     refused = path.startswith("linked") or ".." in path
     assert (path in inside) is not refused
+
+
+SAID = """\
+rsync: [sender] opendir "/home/me/jobmgr-run/s/log/job/1/a/01" failed: Permission denied (13)
+rsync: [sender] send_files failed to open "/home/me/jobmgr-run/s/log/job/1/b/01/job.out": Permission denied (13)
+rsync error: some files/attrs were not transferred (see previous errors) (code 23) at main.c(1874) [generator=3.2.7]
+"""
+
+
+def test_what_rsync_says_of_a_file_or_of_its_folder_is_found() -> None:
+    said = RsyncResult(23, SAID)
+    assert 'opendir "/home/me/jobmgr-run/s/log/job/1/a/01"' in said.complaint("log/job/1/a/01/job.out")
+    assert "send_files failed" in said.complaint("log/job/1/b/01/job.out")
+    for other in ("log/job/1/b/01/job.err", "log/job/1/a/02/job.out", "log/job/1/a/0/job.out"):
+        assert not said.complaint(other)
+    assert not said.may_have_more
+    assert RsyncResult(23, SAID[-END:] + "x" * END).may_have_more
