@@ -79,12 +79,27 @@ class Totals(Struct):
             (self.person if needs_person(error) else self.unreachable)[host] = str(error)
 
 
-class _Watch(Struct):
-    """A long poll that is under way: the jobs that it asks about, and what keeps its stdin open."""
+class _Asked(Struct):
+    """A poll that is under way: the jobs that it asks about, as the answers so far have left them.
 
-    place: Place
-    hold: Hold
+    ``told``: IDs of those that the host has told of. ``host_doubt``: why it can tell nothing of any.
+    """
+
+    platform: Platform
+    host: str
     jobs: dict[str, Job]
+    told: set[str] = field(default_factory=set)
+    host_doubt: str = ""
+
+    @property
+    def place(self) -> Place:
+        return self.platform.name, self.host
+
+
+class _Watch(_Asked, kw_only=True):
+    """A long poll, and what keeps its stdin open."""
+
+    hold: Hold
 
 
 class _Work(Struct):
@@ -103,11 +118,10 @@ class _Done(Struct, frozen=True):
 
 
 class _News(Struct, frozen=True):
-    """Evidence that a long poll brought while it goes on."""
+    """Evidence that a poll brought while it goes on."""
 
-    watch: tuple[str, ...]
-    hello: wire.Hello
-    evidence: wire.Evidence
+    key: tuple[str, ...]
+    told: tuple[tuple[wire.Hello, wire.Evidence], ...]
 
 
 class Engine:
@@ -121,6 +135,7 @@ class Engine:
         self._arrived: deque[_Done] = deque()
         self._busy: dict[tuple[str, ...], _Work] = {}
         self._watches: dict[tuple[str, ...], _Watch] = {}
+        self._polls: dict[tuple[str, ...], _Asked] = {}
         self._watched: dict[Key, int] = {}
         self._unwatched = True
         self._watches_made = 0
@@ -198,7 +213,8 @@ class Engine:
     def step(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds for news, then deal with all that is there. True if there was any.
 
-        If that raises, the next step goes on behind what raised it. ``has_news``: whether anything may follow from it.
+        If that raises, the next step goes on behind what raised it. ``has_news``: whether anything may follow from it;
+        what follows from a poll is drawn once, at its end.
         """
         news = []
         wait = 0.0 if self._arrived else max(timeout, 0.0)
@@ -212,13 +228,14 @@ class Engine:
                 self._arrived.append(item)
             else:
                 news.append(item)
-        self.has_news = bool(news)
+        self.has_news = any(item.key in self._watches for item in news)
         if not news and not self._arrived:
             return False
         self._take_news(news)
         while self._arrived:
             done = self._arrived.popleft()
             self._busy.pop(done.key, None)
+            self._polls.pop(done.key, None)
             self.has_news = self.has_news or done.key[0] != "poll" or done.error is not None
             if done.error is not None:
                 self._failed(done)
@@ -236,20 +253,19 @@ class Engine:
         self.totals.trouble(host, item.error)
 
     def _take_news(self, news: Sequence[_News]) -> None:
-        for key, group in groupby(sorted(news, key=lambda item: item.watch), key=lambda item: item.watch):
-            watch = self._watches.get(key)
-            if watch is None:
-                continue
-            for answer in poll.rounds((item.hello, item.evidence) for item in group):
-                self._take_answer(watch, answer)
+        for key, group in groupby(sorted(news, key=lambda item: item.key), key=lambda item: item.key):
+            asked = self._watches.get(key) or self._polls.get(key)
+            if asked is not None:
+                for answer in poll.rounds(one for item in group for one in item.told):
+                    self._take_answer(asked, answer)
 
-    def _take_answer(self, watch: _Watch, answer: poll.Answer) -> None:
-        name, host = watch.place
-        jobs = [watch.jobs[job] for job in answer.evidence if job in watch.jobs]
-        platform = self.ctx.world.platform(name)
-        changes = poll.conclude_told_once(self.ctx, platform, host, jobs, answer)
-        watch.jobs.update((change.new.id, change.new) for change in changes)
-        self._count(changes)
+    def _take_answer(self, asked: _Asked, answer: poll.Answer) -> None:
+        jobs = [asked.jobs[job] for job in answer.evidence if job in asked.jobs]
+        concluded = poll.conclude_told_once(self.ctx, asked.platform, asked.host, jobs, answer)
+        asked.jobs.update((change.new.id, change.new) for change in concluded.changes)
+        asked.told.update(answer.evidence)
+        asked.host_doubt = asked.host_doubt or concluded.host_doubt
+        self._count(concluded.changes)
 
     def _count(self, changes: Iterable[Change]) -> None:
         self.totals.changed += sum(change.old.state is not change.new.state for change in changes)
@@ -270,28 +286,42 @@ class Engine:
         platform = self.ctx.world.platform(place[0])
         if even_logs:
             platform = replace(platform, retrieve_logs=True)
+        key = ("poll", *place)
+        asked = _Asked(platform, place[1], {job.id: job for job in jobs})
+        told: list[tuple[wire.Hello, wire.Evidence]] = []
+
+        def on_evidence(hello: wire.Hello, evidence: wire.Evidence) -> None:
+            told.append((hello, evidence))
+            if len(told) >= poll.PART:
+                self._inbox.put(_News(key, tuple(told)))
+                told.clear()
+
+        def ask(part: list[Job], more: bool) -> poll.Answer:
+            answer = poll.ask(self.ctx, platform, place[1], part, on_evidence=on_evidence, more=more)
+            answer.evidence = {evidence.job: evidence for _hello, evidence in told}
+            told.clear()
+            return answer
 
         def work() -> list[tuple[list[Job], poll.Answer]]:
-            return [
-                (part, poll.ask(self.ctx, platform, place[1], part, more=more))
-                for part, more in _parts(jobs)
-            ]
+            return [(part, ask(part, more)) for part, more in _parts(jobs)]
 
         def finish(answers: list[tuple[list[Job], poll.Answer]]) -> None:
             for part, answer in answers:
-                same = {job.number for job in answer.same}
-                left = [job for job in part if job.number not in same]
-                self.has_news = self.has_news or bool(left) or answer.error is not None
+                known = asked.told.union(job.id for job in answer.same)
+                left = [job for job in part if job.id not in known or job.id in answer.evidence]
+                self.has_news = self.has_news or len(answer.same) < len(part) or answer.error is not None
                 concluded = poll.conclude(self.ctx, platform, place[1], self._fresh(left), answer)
                 poll.confirm(self.ctx, platform, place[1], answer.same)
                 self.totals.polled += len(part)
                 self._count(concluded.changes)
+                doubt = asked.host_doubt or concluded.host_doubt
                 if answer.error is not None:
                     self.totals.trouble(place[1], answer.error)
-                elif concluded.host_doubt:  # it answers, and cannot tell anything
-                    self.totals.unreachable[place[1]] = concluded.host_doubt
+                elif doubt:  # it answers, and cannot tell anything
+                    self.totals.unreachable[place[1]] = doubt
 
-        self._start(("poll", *place), work, finish)
+        if self._start(key, work, finish):
+            self._polls[key] = asked
 
     def _fresh(self, jobs: Sequence[Job]) -> list[Job]:
         """The same jobs as the store has them now (somebody else may have changed them meanwhile)."""
@@ -338,11 +368,11 @@ class Engine:
     def _watch_place(self, place: Place, platform: Platform, jobs: list[Job]) -> None:
         self._watches_made += 1
         key = ("watch", *place, str(self._watches_made))
-        watch = _Watch(place, Hold(), {job.id: job for job in jobs})
+        watch = _Watch(platform, place[1], {job.id: job for job in jobs}, hold=Hold())
         began = self.ctx.now()
 
         def on_evidence(hello: wire.Hello, evidence: wire.Evidence) -> None:
-            self._inbox.put(_News(key, hello, evidence))
+            self._inbox.put(_News(key, ((hello, evidence),)))
 
         def work() -> poll.Answer:
             return poll.ask(
@@ -565,6 +595,9 @@ class Engine:
         for place, entries in there.items():
             record = self.ctx.store.host(*place)
             if blocked(record, now) or (place in watched and now < self._retrieve_at.get(place, 0.0)):
+                continue
+            asked = self._polls.get(("poll", *place))
+            if asked is not None and asked.told:  # one rsync for all that it tells of
                 continue
             platform = self.ctx.world.platform(place[0])
 

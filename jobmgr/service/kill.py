@@ -29,9 +29,6 @@ GRACE = 10.0
 AGAIN = 60.0
 """Seconds after which a kill may be sent again: until then the first one may be under way."""
 
-PART = 250
-"""So many answers of a host are stored together, while it goes on with the others."""
-
 NO_ANSWER = "no-answer"
 """The result for a job whose host did not answer; the kill is followed up by the loop's turns."""
 
@@ -139,7 +136,7 @@ class _Told:
             self._answers[value.job] = value
             if value.evidence is not None and value.job in self._jobs:
                 self._part.evidence[value.job] = value.evidence
-            if len(self._part.evidence) >= PART:
+            if len(self._part.evidence) >= poll.PART:
                 self._store(self._part.evidence)
 
     def results(self, error: JobmgrError | None) -> tuple[Result, ...]:
@@ -153,7 +150,7 @@ class _Told:
     def _store(self, names: Iterable[str]) -> None:
         """Conclude what the present part tells of these jobs, and begin the next one."""
         jobs = [self._jobs[name] for name in names]
-        changes = poll.conclude_told_once(self._ctx, self._platform, self._host, jobs, self._part)
+        changes = poll.conclude_told_once(self._ctx, self._platform, self._host, jobs, self._part).changes
         self._jobs.update((change.new.id, change.new) for change in changes)
         self._stored.update(change.new.id for change in changes)
         self._part = poll.Answer(hello=self._part.hello)

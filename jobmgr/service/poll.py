@@ -27,6 +27,9 @@ from jobmgr_remote import wire
 
 OnEvidence = Callable[[wire.Hello, wire.Evidence], None]
 
+PART = 250
+"""So many answers of a host are stored together, while it goes on with the others."""
+
 
 class Answer(Struct):
     """What a call about jobs brought: the hello, evidence by job id, and the error that ended it, if one did.
@@ -109,8 +112,8 @@ def ask(
 ) -> Answer:
     """One ``jobs-poll``. Never raises for a host: the error is part of the answer. ``more``: another one follows.
 
-    With ``wait`` (seconds) it lasts until then, until all jobs have ended, or until ``hold`` is released, and
-    evidence is only handed to ``on_evidence``, as it comes.
+    With ``wait`` (seconds) it lasts until then, until all jobs have ended, or until ``hold`` is released. With
+    ``on_evidence`` evidence is only handed to that, as it comes.
     """
     answer = Answer()
     same = set[str]()
@@ -202,18 +205,19 @@ def conclude(
 
 def conclude_told_once(
     ctx: RunContext, platform: Platform, host: str, jobs: Sequence[Job], answer: Answer
-) -> list[Change]:
+) -> Concluded:
     """The same where the host tells of each thing once, as it comes, about jobs that were read a while ago: those that
-    somebody else has changed meanwhile are read again. Returns the changes that were stored.
+    somebody else has changed meanwhile are read again. Jobs without a reply line stay as they are.
     """
     record = _note_host(ctx, platform, host, answer)
-    changes = list(_conclude(ctx, platform, record, jobs, answer, all_asked=False).changes)
-    made = {change.old.number for change in changes}
+    first = _conclude(ctx, platform, record, jobs, answer, all_asked=False)
+    made = {change.old.number for change in first.changes}
     left = [job.number for job in jobs if job.number not in made]
-    if left:
-        fresh = ctx.store.jobs_where(numbers=left)
-        changes += _conclude(ctx, platform, record, fresh, answer, all_asked=False).changes
-    return changes
+    if not left:
+        return first
+    fresh = ctx.store.jobs_where(numbers=left)
+    second = _conclude(ctx, platform, record, fresh, answer, all_asked=False)
+    return Concluded(first.changes + second.changes, first.host_doubt or second.host_doubt)
 
 
 def _conclude(

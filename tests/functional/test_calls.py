@@ -70,11 +70,63 @@ def test_each_verb_is_one_call_per_host_for_any_number_of_jobs(warm: Shell) -> N
         assert count <= (0 if shared or not expected else 1 + ("rsync" in expected)), words
 
 
+SMALL_PARTS = """\
+from jobmgr.service import engine, poll
+engine.BATCH, poll.PART = 5, 2
+"""
+SLOW_POLL = """\
+import threading
+turned = threading.Event()
+ask, retrieve = poll.ask, engine.Engine.retrieve
+
+def slow(*args, **options):
+    answer = ask(*args, **options)
+    assert turned.wait(60)
+    return answer
+
+def look(self):
+    retrieve(self)
+    if any(asked.told for asked in self._polls.values()):
+        turned.set()
+
+poll.ask, engine.Engine.retrieve = slow, look
+"""
+"""A poll goes on until the loop has turned behind its first parts."""
+
+
+def small_parts(user: Shell, more: str = "") -> None:
+    """Have a few jobs go the way of thousands."""
+    patched = user.folder / "patched"
+    patched.mkdir(exist_ok=True)
+    (patched / "sitecustomize.py").write_text(SMALL_PARTS + more)
+    user.extra["PYTHONPATH"] = f"{patched}:{PYTHONPATH}"
+
+
+SHORT = """\
+graph: sim
+tasks:
+  sim: {platform: wizard, parameters: {m: 1..12}, script: "jobmgr-message m; [ $JOBMGR_PARAM_m != 7 ]"}
+"""
+
+
+def test_what_a_host_tells_part_by_part_is_told_once_and_its_files_come_by_one_rsync(warm: Shell) -> None:
+    small_parts(warm)
+    warm("submit", warm.suite("short", SHORT))
+    records = "short/log/job/1/*/01/job.status"
+    eventually(lambda: sum("JOBMGR_EXIT=" in p.read_text() for p in warm.remote_root.glob(records)) == 12)
+    warm.forget_calls()
+    small_parts(warm, SLOW_POLL)
+    warm("poll", "short", code=None)
+    assert warm.calls() == ["jobs-poll", "rsync"]
+    states = warm.states("short")
+    assert [job for job, state in sorted(states.items()) if state != "succeeded"] == ["1/sim_m07/01"]
+    assert states["1/sim_m07/01"] == "failed"
+    with contextlib.closing(sqlite3.connect(warm.run_root / "short/.service/suite.db")) as store:
+        assert store.execute("SELECT text, count(*) FROM messages GROUP BY text").fetchall() == [("m", 12)]
+
+
 def test_more_jobs_than_go_into_one_request_are_still_one_call(warm: Shell) -> None:
-    patched = warm.folder / "patched"
-    patched.mkdir()
-    (patched / "sitecustomize.py").write_text("import jobmgr.service.engine as engine\nengine.BATCH = 5\n")
-    warm.extra["PYTHONPATH"] = f"{patched}:{PYTHONPATH}"
+    small_parts(warm)
     warm("submit", "many", "sim*")
     assert warm.calls() == ["jobs-submit"]
     eventually(lambda: set(warm.states("many", "sim*", "--poll").values()) == {"running"})

@@ -141,7 +141,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 def test_kills_are_stored_as_far_as_they_were_told(
     liar: Liar, monkeypatch: pytest.MonkeyPatch, part: int, kills: int
 ) -> None:
-    monkeypatch.setattr("jobmgr.service.kill.PART", part)
+    monkeypatch.setattr("jobmgr.service.poll.PART", part)
     (liar.folder / "lies.json").write_text(f'{{"kills": {kills}}}')
     task = Task(script="true", platform="liar")
     run = liar.session.submit(Suite(name="s", tasks={f"t{n}": task for n in range(3)}), name="s")
