@@ -623,13 +623,14 @@ class Engine:
         """Bring the plans up to date with the store: what this process and others have changed."""
         if not self._use_plans:
             return
-        self._seen_version, changed = self.ctx.store.instances_since(self._seen_version)
+        before = self._seen_version
+        self._seen_version, changed = self.ctx.store.instances_since(before)
         if not changed:
             return
         known = self.ctx.suite.tasks
         if any(instance.task not in known for instance in changed):
             self.ctx.forget_suite()  # somebody has added ad-hoc jobs
-        outputs = self.ctx.store.outputs(keys=[i.key for i in changed])
+        outputs = self.ctx.store.outputs(since=before)
         for instance in changed:
             plan = self._plans.get(instance.cycle)
             if plan is None:

@@ -160,17 +160,17 @@ class Runs(Database):
 
     # --- what was reached ---------------------------------------------------------------------------
 
-    def outputs(
-        self, cycle: str | None = None, keys: Sequence[tuple[str, str]] | None = None
-    ) -> dict[tuple[str, str], frozenset[str]]:
-        """What each instance has reached: outputs (``started``, ...) and events of its own; of all, a cycle,
-        or some.
+    def outputs(self, cycle: str | None = None, since: int = -1) -> dict[tuple[str, str], frozenset[str]]:
+        """What each instance has reached: outputs (``started``, ...) and events of its own; of all or of a cycle,
+        and of those only that were changed after a version, as :meth:`instances_since` has it.
         """
         source, where, values = "outputs", "1", list[object]()
-        if keys is not None and len(keys) <= _FEW:
-            source, where, values = _by_keys("outputs", keys)
-        elif cycle is not None:
-            where, values = "cycle = ?", [cycle]
+        if since >= 0:
+            # CROSS JOIN: SQLite is to go by what has changed, and not through the whole table.
+            source = "instances INDEXED BY instances_version CROSS JOIN outputs USING (cycle, task)"
+            where, values = "version > ?", [since]
+        if cycle is not None:
+            where, values = f"{where} AND cycle = ?", [*values, cycle]
         reached = dict[tuple[str, str], set[str]]()
         with self.reading() as db:
             rows = db.execute(f"SELECT cycle, task, output FROM {source} WHERE {where}", values).fetchall()

@@ -15,7 +15,7 @@ import os
 from jobmgr_remote import fence, proc
 from jobmgr_remote.native import signals
 from jobmgr_remote.session import write_beside
-from jobmgr_remote.spool import Left, Queued, Spool, unlink
+from jobmgr_remote.spool import Left, Queued, Spool, job_environment, unlink
 from jobmgr_remote.supervise import WAITED, Supervision
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -97,6 +97,7 @@ class Slot(object):
         self.number = number
         self.bash = bash
         self.me = proc.own()
+        self._environment = job_environment()
         self._left = {}  # type: dict[tuple[int, str], Left]
         self._previous = "-"
         self._has_orphans = False
@@ -133,15 +134,22 @@ class Slot(object):
         return os.path.exists(self._mark("retire"))
 
     def _walk(self) -> bool:
-        """One walk through the queue as it is now, in the order of submission. False if there was no job to run."""
+        """One walk through the queue as it is now, in the order of submission. False if there was no job to run.
+
+        While a job ran, the other slots have gone on: what is before the last one that they have taken is left to the
+        next walk.
+        """
         taken = set(os.listdir(self.spool.taken))
-        ran = False
+        ran, last = False, ""
         for name in sorted(os.listdir(self.spool.queue)):
-            if name.startswith(".") or name in taken:
+            if name.startswith(".") or name in taken or name < last:
                 continue
             if not os.path.exists(self.spool.queue + "/" + name):  # another slot is through with it by now
                 continue
-            ran = self._try(name) or ran
+            if self._try(name):
+                ran = True
+                taken = set(os.listdir(self.spool.taken))
+                last = max(taken) if taken else ""
             if self._ending or self._is_to_retire():
                 break
         return ran
@@ -162,7 +170,9 @@ class Slot(object):
         if self._has_orphans or self._left:
             self._note_orphans()
         self._previous = entry.token
-        supervision = Supervision(self.bash, entry, self.me, list(self._left.values()))
+        supervision = Supervision(
+            self.bash, entry, self.me, list(self._left.values()), self._environment
+        )
         recorded = supervision.run()
         self._ending = self._ending or bool(supervision.told)
         self._has_orphans = supervision.has_orphans

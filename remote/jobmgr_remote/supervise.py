@@ -32,16 +32,24 @@ WITH_LOGIN = '. "$1"; export %s %s; exec "$BASH" "$2"'
 
 
 class Supervision(object):
-    """One job of a slot. ``left``: what earlier jobs have left to that slot.
+    """One job of a slot. ``left``: what earlier jobs have left to that slot; ``environ``: what jobs get to start with.
 
     ``told``: the signal by which the slot was told to end, or "". ``has_orphans``: whether the job has left processes.
     """
 
-    def __init__(self, bash: str, entry: spool.Queued, slot: proc.Process, left: "list[spool.Left]") -> None:
+    def __init__(
+        self,
+        bash: str,
+        entry: spool.Queued,
+        slot: proc.Process,
+        left: "list[spool.Left]",
+        environ: "dict[str, str]",
+    ) -> None:
         self.bash = bash
         self.entry = entry
         self.slot = slot
         self.left = left
+        self.environ = environ
         self.folder = entry.run_dir + "/" + layout.job_dir(entry.job)
         self.told = ""
         self.has_orphans = False
@@ -73,7 +81,7 @@ class Supervision(object):
 
     def _start(self, start_time: str) -> int:
         """The job's shell. Raises OSError."""
-        environ = spool.job_environment()
+        environ = self.environ.copy()
         environ[proc.TOKEN_VARIABLE] = self.entry.token
         if self.entry.supervision == spool.BY_SLOT:
             environ[proc.SLOT_VARIABLE] = "%d %s" % (self.slot.pid, start_time)

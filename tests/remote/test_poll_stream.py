@@ -103,6 +103,21 @@ def test_jobs_are_told_in_whatever_order_they_are_asked_about(host: Host) -> Non
     assert sorted(ended) == sorted(item["job"] for item in items)
 
 
+def test_a_record_that_cannot_be_read_is_told_once(host: Host) -> None:
+    bad, good = job(host, "bad", "never"), job(host, "good", "one")
+    host.submit(good, max_active=1)
+    folder = host.run_dir / f"log/job/{bad['job']}"
+    folder.mkdir(parents=True)
+    (folder / "job.status").write_text("JOBMGR_STATUS_VERSION=1\n")
+    with stream(host, bad, good, wait=8 * jobs_poll.SLOW_LOOK) as told:
+        first = [told.next(), told.next()]
+        assert sorted(one.file.state for one in first) == [wire.FILE_OK, wire.FILE_UNREADABLE]
+        go(host, "one")
+        while (one := told.next()).file.facts.get(status.EXIT) != "SUCCEEDED":
+            assert one.job == good["job"]
+        assert told.rest() == []
+
+
 def test_what_waits_in_the_queue_is_no_news(host: Host) -> None:
     first, *others = [job(host, f"t{n}", "go") for n in range(5)]
     host.submit(first, *others, max_active=1)

@@ -32,7 +32,8 @@ for name, value in settings.items():
 signal.pthread_sigmask(signal.SIG_BLOCK, supervise.WAITED)
 slot.load_prctl()(slot.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 os.umask(0o077)
-one = supervise.Supervision("/bin/bash", spool.Queued(run_dir, job, token, login, by), proc.own(), [])
+one = supervise.Supervision("/bin/bash", spool.Queued(run_dir, job, token, login, by), proc.own(), [],
+                            spool.job_environment())
 print(json.dumps([one.run(), one.told]))
 """
 
@@ -294,7 +295,7 @@ def test_word_of_a_kill_counts_only_with_the_mark_of_that_job(slots: list[Slot],
 def test_a_signal_behind_the_end_of_a_job_ends_the_slot_and_changes_no_record(tmp_path: Path) -> None:
     job = DiskJob(tmp_path / "run", "true")
     entry = spool.Queued(str(job.run_dir), job.job, job.token, "", spool.BY_SLOT)
-    one = supervise.Supervision("/bin/bash", entry, proc.own(), [])
+    one = supervise.Supervision("/bin/bash", entry, proc.own(), [], spool.job_environment())
     before = signal.pthread_sigmask(signal.SIG_BLOCK, supervise.WAITED)
     try:
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)

@@ -276,6 +276,8 @@ class Watch(object):
         if job.waits:
             return False
         facts = job.facts
+        if facts is None and job.size > 0 and not job.seen and self._header_is_seen:
+            return True  # it is read for the answer; should that fail, it is told once
         if facts is not None and self.looker.status_size(item) == job.seen:
             if status.EXIT in facts or evidence.runner_shares_status(
                 item.get("runner") or runners.BACKGROUND

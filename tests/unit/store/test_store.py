@@ -139,17 +139,22 @@ def test_counts_and_lines(store: Store) -> None:
 
 
 def test_outputs_are_reached_once_and_mark_the_instance(store: Store) -> None:
-    (job,) = made(store, "a")
+    job, _ = made(store, "a", "b")
     change = Change(job, job._replace(state=S.RUNNING), outputs=("started", "data_ready"))
     store.apply([change], NOW + 1)
     store.add_outputs([("1", "a", "started"), ("1", "a", "succeeded")], NOW + 2)
     assert store.outputs() == {("1", "a"): frozenset({"started", "data_ready", "succeeded"})}
     assert store.outputs(cycle="2") == {}
-    assert store.outputs(keys=[("1", "a"), ("1", "b")]) == store.outputs(cycle="1")
+    version, _ = store.instances_since(-1)
+    assert store.outputs(since=version) == store.outputs(cycle="2", since=0) == {}
+    assert store.outputs(since=0) == store.outputs(cycle="1", since=0) == store.outputs()
     store.add_outputs([("1", "a", "started")], NOW + 9)
     assert store.instances()[0].changed == NOW + 2
     store.remove_outputs([("1", "a")])
     assert store.outputs() == {}
+    version, _ = store.instances_since(-1)
+    store.add_outputs([("1", "b", "started")], NOW + 9)
+    assert store.outputs(since=version) == {("1", "b"): frozenset({"started"})}
 
 
 # --- submits ------------------------------------------------------------
