@@ -42,6 +42,10 @@ BATCH = 5000
 """At most so many jobs travel in one request, which the host has in its memory; the requests about more than these
 follow one another in the same call.
 """
+FIRST_BATCH, GROWTH = 250, 4
+"""So many are submitted first, so that the host has something to run while the next requests, each so many times as
+long, are put together.
+"""
 QUEUE_AGAIN = 15.0
 """Seconds until somebody who had to wait is looked at again, if nothing has changed before."""
 WATCHES = 3
@@ -54,6 +58,9 @@ LEAVE = 20.0
 """Seconds that workers get to come to an end when something has gone wrong; each would come to its own, in minutes."""
 LEAVE_AT_ONCE = 3.0
 """The same, when a person waits who has typed Ctrl-C."""
+
+FULL = "the queue is full, waiting for room"
+"""Why tasks have to wait that a platform's queue takes no more of."""
 
 _WATCHABLE = (State.SUBMITTED, State.RUNNING)
 
@@ -437,12 +444,15 @@ class Engine:
             return
 
         def work() -> list[submit.Sent]:
-            return [
-                submit.submit_tasks(self.ctx, platforms, part, known, more=more)
-                for part, more in _parts(keys)
-            ]
+            sent = []
+            for part, more in _parts(keys, FIRST_BATCH):
+                sent.append(submit.submit_tasks(self.ctx, platforms, part, known, more=more))
+                if sent[-1].stops:
+                    break
+            return sent
 
         def finish(sent: list[submit.Sent]) -> None:
+            why = ""
             for one in sent:
                 self._note_room(one.changes)
                 self.totals.submitted += sum(
@@ -451,8 +461,12 @@ class Engine:
                 if one.error is not None:
                     self.totals.trouble(one.host or name, one.error)
                     self._waits[key] = self.ctx.now() + QUEUE_AGAIN
-                    waiting = [k for k in keys if not any(c.old.key == k for c in one.changes)]
-                    submit.queue_tasks(self.ctx, waiting, _about(name, one.error))
+                    why = _about(name, one.error)
+                elif one.stops:
+                    why = f"{one.changes[0].new.platform}: {FULL}"
+            if why:
+                tried = {change.old.key for one in sent for change in one.changes}
+                submit.queue_tasks(self.ctx, [k for k in keys if k not in tried], why)
 
         self._start(key, work, finish)
 
@@ -467,7 +481,7 @@ class Engine:
             why = f"{platform.name}: max_submit {platform.max_submit} is reached"
             rooms.append((max(platform.max_submit - active, 0), why))
         if full is not None:
-            why = f"{platform.name}: the queue is full, waiting for room"
+            why = f"{platform.name}: {FULL}"
             rooms.append((full.room(active, self.ctx.now()), why))
         room, why = min(rooms)
         if len(keys) > room:
@@ -689,10 +703,13 @@ class Engine:
 _T = TypeVar("_T")
 
 
-def _parts(things: list[_T]) -> Iterator[tuple[list[_T], bool]]:
-    """What goes into one request each, and whether more follows."""
-    for at in range(0, len(things), BATCH):
-        yield things[at : at + BATCH], at + BATCH < len(things)
+def _parts(things: list[_T], first: int = BATCH) -> Iterator[tuple[list[_T], bool]]:
+    """What goes into one request each, and whether more follows. ``first``: the size of the first; they grow."""
+    at, size = 0, first
+    while at < len(things):
+        size = min(size, BATCH)
+        yield things[at : at + size], at + size < len(things)
+        at, size = at + size, size * GROWTH
 
 
 def _about(platform: str, error: JobmgrError) -> str:

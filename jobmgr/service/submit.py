@@ -53,6 +53,11 @@ class Sent(Struct, frozen=True):
     host: str = ""
     error: JobmgrError | None = None
 
+    @property
+    def stops(self) -> bool:
+        """Whether nothing is to be sent behind it: it failed, or a full queue has not taken all (the order stays)."""
+        return self.error is not None or any(change.new.state is State.QUEUED for change in self.changes)
+
 
 def submit_tasks(
     ctx: RunContext,

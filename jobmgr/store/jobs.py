@@ -78,12 +78,14 @@ class Jobs(Runs):
         returned are all that may be sent. Two processes never get the same number. A job that a full queue has
         refused is taken again, with its number and its token.
         """
-        taken = list[int]()
+        taken, events = list[int](), list[Event]()
         with self.writing() as db:
             for submit in submits:
-                job = _take(db, submit, now, token())
-                if job is not None:
-                    taken.append(job)
+                made = _take(db, submit, now, token())
+                if made is not None:
+                    taken.append(made[0])
+                    events.append(made[1])
+            insert_events(db, events)
             return list(_by_number(db, taken))
 
     def apply(self, changes: Sequence[Change], now: float, listed: Iterable[Retrieval] = ()) -> set[int]:
@@ -445,8 +447,8 @@ def _not_watched(watched: Iterable[tuple[str, str]]) -> tuple[str, list[Any]]:
     ), [part for place in places for part in place]
 
 
-def _take(db: Any, submit: NewSubmit, now: float, token: str) -> int | None:
-    """Make one job and return its number; None if its instance may not have one now."""
+def _take(db: Any, submit: NewSubmit, now: float, token: str) -> tuple[int, Event] | None:
+    """Make one job; its number, and the intent for the history. None if its instance may not have one now."""
     row = db.execute(
         "SELECT i.last_submit, j.state, j.id FROM instances AS i LEFT JOIN jobs AS j"
         " ON j.cycle = i.cycle AND j.task = i.task AND j.submit = i.last_submit"
@@ -482,11 +484,10 @@ def _take(db: Any, submit: NewSubmit, now: float, token: str) -> int | None:
     )
     key: int = cursor.lastrowid
     db.execute("INSERT INTO specs (job_id, spec) VALUES (?, ?)", (key, submit.spec))
-    _intend(db, submit, now, key, number, "")
-    return key
+    return key, _intend(db, submit, now, key, number, "")
 
 
-def _take_again(db: Any, submit: NewSubmit, now: float, key: int, number: int) -> int:
+def _take_again(db: Any, submit: NewSubmit, now: float, key: int, number: int) -> tuple[int, Event]:
     """The same for a job that certainly is in no queue: it may even go to another host."""
     db.execute(
         "UPDATE jobs SET platform = ?, host = ?, transport = ?, runner = ?, instance = ?, state = ?, changed = ?,"
@@ -504,12 +505,11 @@ def _take_again(db: Any, submit: NewSubmit, now: float, key: int, number: int) -
         ),
     )
     db.execute("UPDATE specs SET spec = ? WHERE job_id = ?", (submit.spec, key))
-    _intend(db, submit, now, key, number, State.QUEUED.value)
-    return key
+    return key, _intend(db, submit, now, key, number, State.QUEUED.value)
 
 
-def _intend(db: Any, submit: NewSubmit, now: float, key: int, number: int, old: str) -> None:
-    """The instance shows its new job, and the history the intent."""
+def _intend(db: Any, submit: NewSubmit, now: float, key: int, number: int, old: str) -> Event:
+    """The instance shows its new job; the intent, for the history."""
     state = State.SUBMITTING.value
     db.execute(
         "UPDATE instances SET state = ?, detail = '', not_before = NULL, manual = 0, last_submit = ?,"
@@ -518,7 +518,7 @@ def _intend(db: Any, submit: NewSubmit, now: float, key: int, number: int, old: 
     )
     subject = job_id(submit.cycle, submit.task, number)
     text = f"to {submit.host} ({submit.runner or 'no runner chosen'})"
-    insert_events(db, [Event(now, subject, "submit", old, state, "", text, "", key)])
+    return Event(now, subject, "submit", old, state, "", text, "", key)
 
 
 def _update(change: Change, stored: Sequence[Any], now: float) -> tuple[object, ...]:

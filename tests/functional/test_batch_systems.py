@@ -308,6 +308,30 @@ def test_max_submit_keeps_below_a_limit_beforehand(slurm_cluster: SlurmCluster) 
 
 
 @ACCOUNTING
+def test_nothing_is_sent_behind_a_request_that_has_filled_the_queue(
+    accounting_user: LabShell, slurm_accounting: SlurmCluster
+) -> None:
+    user = accounting_user
+    user.patch("from jobmgr.service import engine\nengine.FIRST_BATCH = 3\n")
+    eventually(lambda: not slurm_accounting.head.run(["squeue", "-h"]).stdout.strip())
+    slurm_accounting.limit_submits(2)
+    try:
+        user.count("sbatch")
+        user("submit", user.suite("parts", FIVE))
+        assert user.counted("sbatch") == 3
+        assert sorted(user.states("parts").values()) == ["queued"] * 4 + ["submitted"] * 2
+        assert "the queue is full" in user("why", "parts", "t_m6")
+        user("play", "parts", "--timeout", "100s")
+    finally:
+        slurm_accounting.limit_submits(-1)
+    assert set(user.states("parts")) == {f"1/t_m{m}/01" for m in range(1, 7)}
+    assert set(user.states("parts").values()) == {"succeeded"}
+    order = (user.run_dir("parts") / "share/order").read_text().split()
+    waited = sorted({*"123456"} - {*order[:2]})
+    assert [sorted(order[at : at + 2]) for at in (2, 4)] == [waited[:2], waited[2:]]
+
+
+@ACCOUNTING
 def test_a_job_that_waits_for_room_can_be_killed(
     accounting_user: LabShell, slurm_accounting: SlurmCluster
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shells import PYTHONPATH, Shell, at_work, eventually
+from shells import Shell, at_work, eventually
 
 MANY = """\
 graph: warm
@@ -72,7 +72,7 @@ def test_each_verb_is_one_call_per_host_for_any_number_of_jobs(warm: Shell) -> N
 
 SMALL_PARTS = """\
 from jobmgr.service import engine, poll
-engine.BATCH, poll.PART = 5, 2
+engine.BATCH, engine.FIRST_BATCH, poll.PART = 5, 1, 2
 """
 SLOW_POLL = """\
 import threading
@@ -94,14 +94,6 @@ poll.ask, engine.Engine.retrieve = slow, look
 """A poll goes on until the loop has turned behind its first parts."""
 
 
-def small_parts(user: Shell, more: str = "") -> None:
-    """Have a few jobs go the way of thousands."""
-    patched = user.folder / "patched"
-    patched.mkdir(exist_ok=True)
-    (patched / "sitecustomize.py").write_text(SMALL_PARTS + more)
-    user.extra["PYTHONPATH"] = f"{patched}:{PYTHONPATH}"
-
-
 SHORT = """\
 graph: sim
 tasks:
@@ -110,12 +102,12 @@ tasks:
 
 
 def test_what_a_host_tells_part_by_part_is_told_once_and_its_files_come_by_one_rsync(warm: Shell) -> None:
-    small_parts(warm)
+    warm.patch(SMALL_PARTS)
     warm("submit", warm.suite("short", SHORT))
     records = "short/log/job/1/*/01/job.status"
     eventually(lambda: sum("JOBMGR_EXIT=" in p.read_text() for p in warm.remote_root.glob(records)) == 12)
     warm.forget_calls()
-    small_parts(warm, SLOW_POLL)
+    warm.patch(SMALL_PARTS + SLOW_POLL)
     warm("poll", "short", code=None)
     assert warm.calls() == ["jobs-poll", "rsync"]
     states = warm.states("short")
@@ -126,7 +118,7 @@ def test_what_a_host_tells_part_by_part_is_told_once_and_its_files_come_by_one_r
 
 
 def test_more_jobs_than_go_into_one_request_are_still_one_call(warm: Shell) -> None:
-    small_parts(warm)
+    warm.patch(SMALL_PARTS)
     warm("submit", "many", "sim*")
     assert warm.calls() == ["jobs-submit"]
     eventually(lambda: set(warm.states("many", "sim*", "--poll").values()) == {"running"})
