@@ -6,6 +6,7 @@ import os
 import shlex
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks.stage import AT_ONCE, FLOOR, CommandFailed, Stage, Timed
 
@@ -37,7 +38,9 @@ class Floor:
 
     def submit(self, number: int, script: str = ":") -> Timed:
         """Submit and complete."""
-        timed = self.call("submit", self.folder(), [script, *self.names(number)])
+        folder = self.folder()
+        timed = self.call("submit", folder, [script, *self.names(number)])
+        self.stage.discard(Path(folder))
         check(timed.output.count(b" 0\n"), number)
         return timed
 
@@ -71,6 +74,7 @@ class Floor:
             ["rsync", "-rt", "--no-links", "-e", shell, f"{self.host}:{source}/log", f"{target}/"]
         )
         check(len(list(target.glob("log/job/1/*/01/job.out"))), number)
+        self.stage.discard(target)
         return timed
 
     def diamond(self, number: int) -> Timed:

@@ -92,6 +92,7 @@ class Meter:
                 except CommandFailed as failed:
                     failures[label] += 1
                     print(f"N={number} {label}: {failed}", file=sys.stderr, flush=True)
+                self.stage.clear()
 
         labels = list(contestants)
         for index in range(self.repeats):

@@ -1,7 +1,8 @@
 """The stage: private sshds on loopback, homes of their own, and a stopwatch for command lines.
 
 Everything is below one temporary folder, which is removed at the end and not before: ext4 scans past inodes
-that were deleted moments ago, so deleting between the measurements would disturb them.
+that were deleted moments ago, so deleting between the measurements would disturb them. On a tmpfs it would not, and
+what is left behind fills the memory, so there what nobody needs any more is removed between the turns.
 """
 
 from __future__ import annotations
@@ -59,6 +60,9 @@ class Stage:
         self.sshds: list[PrivateSshd] = []
         self._count = 0
         self._masters: list[str] = []
+        self._rubbish: list[Path] = []
+        kind = subprocess.run(["stat", "-f", "-c", "%T", self.base], capture_output=True, text=True, check=True)
+        self._in_memory = kind.stdout.strip() == "tmpfs"
         self.ssh_config = self.base / "ssh_config"
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(NOT_OURS)},
@@ -108,6 +112,16 @@ class Stage:
         """A name that was not used before."""
         self._count += 1
         return f"{word}{self._count}"
+
+    def discard(self, *paths: Path) -> None:
+        """What is there is no longer needed."""
+        self._rubbish.extend(paths)
+
+    def clear(self) -> None:
+        """Remove what was discarded, where that does not disturb what is measured next."""
+        rubbish, self._rubbish = self._rubbish, []
+        for path in rubbish if self._in_memory else ():
+            shutil.rmtree(path, ignore_errors=True)
 
     # --- measuring ---------------------------------------------------------------------------------
 

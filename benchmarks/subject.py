@@ -138,6 +138,7 @@ class Jobmgr:
         folder, name = self.suite(text)
         timed = self.timed("play", folder, "-q")
         check(self.count(name, "succeeded"), number)
+        self.stage.discard(self.run_root / name, self.stage.home / "jobmgr-run" / name)
         return timed
 
     def submit(self, number: int) -> Timed:
@@ -187,7 +188,9 @@ class Jobmgr:
         """
         run = self.stage.home / "jobmgr-run" / name
         if (run / "log/job").exists():  # moved, since deleting would disturb what is measured next
-            (run / "log/job").rename(self.stage.base / self.stage.fresh("forgotten"))
+            forgotten = self.stage.base / self.stage.fresh("forgotten")
+            (run / "log/job").rename(forgotten)
+            self.stage.discard(forgotten)
         with sqlite3.connect(run / ".service/suite.db") as store:
             store.execute(
                 "UPDATE retrievals SET state = 'pending', tries = 0" if listed else "DELETE FROM retrievals"
