@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--most-cylc", type=int, default=1000, help="jobs of Cylc's host commands (7 ms each)")
     made.add_argument(
-        "--most-cylc-play", type=int, default=100, help="tasks of a cylc play (0.4 s each); once"
+        "--most-cylc-play", type=int, default=100, help="tasks of a cylc play (0.4 s each)"
     )
     made.add_argument(
         "--cylc", type=Path, default=DEFAULT_CYLC, help="Cylc's virtual environment; made if missing"

@@ -60,12 +60,9 @@ Turn = Callable[[Take], None]
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """``rounds``: fewer than the others' (None: as many). ``watched``: one more turn, with an eye on the memory
-    of the host side.
-    """
+    """``watched``: one more turn, with an eye on the memory of the host side."""
 
     turn: Turn
-    rounds: int | None = None
     watched: bool = False
 
 
@@ -97,9 +94,7 @@ class Meter:
         labels = list(contestants)
         for index in range(self.repeats):
             for label in labels[index % len(labels) :] + labels[: index % len(labels)]:
-                rounds = contestants[label].rounds
-                if rounds is None or index < rounds:
-                    turn(label)
+                turn(label)
         for label in labels:
             if contestants[label].watched:
                 turn(label, watch=True)

@@ -23,8 +23,6 @@ ROUND_TRIPS = (100, 300)
 JOBS_PER_HOST = 20
 SETTLED = 1.5
 """Seconds after which an answer of a host is written down again, though nothing else is new."""
-RIVALS_OFTEN = 100
-"""Up to this size rivals have as many rounds as all; beyond it, where they take minutes, one."""
 FIRST_WATCHED = 1000
 """The size from which on the memory of the host side is looked at; a smaller plan has its largest looked at."""
 SCRIPT = f'"{LOG}"'.replace("\\", "\\\\")
@@ -96,7 +94,7 @@ class Bench:
         if number > self.plan.most_cylc:
             return {}
         return {
-            f"cylc jobs-*, {word}": Contestant(turn(cylc), _rival_rounds(number))
+            f"cylc jobs-*, {word}": Contestant(turn(cylc))
             for word, cylc in self.cylc_hosts.items()
         }
 
@@ -104,7 +102,7 @@ class Bench:
         most = {WARM: self.plan.most_parallel, COLD: self.plan.most_parallel_cold}
         return {
             f"parallel, {word}": Contestant(
-                one("S1", partial(Parallel(self.stage, master).submit, number)), _rival_rounds(number)
+                one("S1", partial(Parallel(self.stage, master).submit, number))
             )
             for word, master in self.masters.items()
             if number <= most[word] and Parallel.available()
@@ -113,10 +111,9 @@ class Bench:
     def play_turns(
         self, scenario: str, number: int, act: Callable[[Cylc, int], Timed]
     ) -> dict[str, Contestant]:
-        """A workflow of Cylc takes its time at any size, so once is enough."""
         if self.cylc is None or number > self.plan.most_cylc_play:
             return {}
-        return {"cylc play": Contestant(one(scenario, partial(act, self.cylc, number)), rounds=1)}
+        return {"cylc play": Contestant(one(scenario, partial(act, self.cylc, number)))}
 
     # --- S1 ... S8 -----------------------------------------------------------------------------------------
 
@@ -311,10 +308,6 @@ class Bench:
                 name = jobmgr.submitted(SWEEP.format(number=JOBS_PER_HOST, platform="p", script=GOES_ON))
                 contestants[label] = Contestant(partial(_far_poll, jobmgr, host, name))
         return contestants
-
-
-def _rival_rounds(number: int) -> int | None:
-    return None if number <= RIVALS_OFTEN else 1
 
 
 # --- turns: what is prepared, and what is measured ---------------------------------------------------------

@@ -29,6 +29,7 @@ from jobmgr.platforms.model import Platform
 from jobmgr.service import activity, kill, poll, retrieve, submit
 from jobmgr.service.context import M_FULL, RunContext
 from jobmgr.service.reach import blocked, needs_person, note_trouble
+from jobmgr.service.remote_init import has_own_inputs
 from jobmgr.service.report import planned
 from jobmgr.service.workers import Workers
 from jobmgr.store.records import Change, InstanceChange, Job, Place, by_place
@@ -445,7 +446,9 @@ class Engine:
 
         def work() -> list[submit.Sent]:
             sent = []
-            for part, more in _parts(keys, FIRST_BATCH):
+            # Files for tasks go by an rsync for each request.
+            inputs = len(keys) > FIRST_BATCH and any(has_own_inputs(self.ctx, task) for _cycle, task in keys)
+            for part, more in _parts(keys, BATCH if inputs else FIRST_BATCH):
                 sent.append(submit.submit_tasks(self.ctx, platforms, part, known, more=more))
                 if sent[-1].stops:
                     break

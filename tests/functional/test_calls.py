@@ -117,6 +117,16 @@ def test_what_a_host_tells_part_by_part_is_told_once_and_its_files_come_by_one_r
         assert store.execute("SELECT text, count(*) FROM messages GROUP BY text").fetchall() == [("m", 12)]
 
 
+def test_inputs_of_many_jobs_go_by_one_rsync(warm: Shell) -> None:
+    for m in range(1, 13):
+        (warm.home / f"data_{m}.csv").write_text(f"{m}\n")
+    text = SHORT.replace("script:", f"inputs: ['{warm.home}/data_{{m}}.csv'], script:")
+    warm.patch("from jobmgr.service import engine\nengine.FIRST_BATCH = 2\n")
+    warm("submit", warm.suite("needy", text))
+    assert sorted(warm.calls()) == ["jobs-submit", "remote-init", "rsync"]
+    assert len(warm.states("needy")) == 12
+
+
 def test_more_jobs_than_go_into_one_request_are_still_one_call(warm: Shell) -> None:
     warm.patch(SMALL_PARTS)
     warm("submit", "many", "sim*")
