@@ -36,9 +36,7 @@ class Fetched(Struct):
 def fetch(ctx: RunContext, jobs: Sequence[Job], to: Path | None) -> Fetched:
     """Bring home what there is of these jobs. Never raises for a host."""
     fetched = Fetched()
-    entries = _entries(ctx, jobs, records.RETRIEVAL_STATES)
-    listed = {entry.number for entry in entries if entry.path.startswith(layout.JOB_LOGS + "/")}
-    unlisted = [job for job in jobs if job.state in ACTIVE or job.number not in listed]
+    unlisted = _unlisted(ctx, jobs)
     if unlisted:
         rsync.get_ready()
         turned = loop.look(ctx, unlisted, even_logs=True)
@@ -59,6 +57,13 @@ def fetch(ctx: RunContext, jobs: Sequence[Job], to: Path | None) -> Fetched:
         ]
         retrieve.copy_to(ctx, ended, to)
     return fetched
+
+
+def _unlisted(ctx: RunContext, jobs: Sequence[Job]) -> list[Job]:
+    """Those whose host has yet to be asked what there is."""
+    entries = _entries(ctx, jobs, records.RETRIEVAL_STATES)
+    listed = {entry.number for entry in entries if entry.path.startswith(layout.JOB_LOGS + "/")}
+    return [job for job in jobs if job.state in ACTIVE or job.number not in listed]
 
 
 def _with_files(ctx: RunContext, jobs: Sequence[Job]) -> list[Job]:

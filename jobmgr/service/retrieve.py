@@ -109,7 +109,7 @@ def retrieve_host(ctx: RunContext, platform: Platform, host: Host, pending: Sequ
 def point_latest(run_dir: Path, paths: Iterable[str]) -> None:
     """Beside the log directories of these files, make the link ``NN`` name the latest submit that is here."""
     logs = layout.JOB_LOGS.split("/")
-    parts = [path.split("/") for path in paths]
+    parts = (path.split("/") for path in paths)
     depth = len(logs) + 4
     folders = {"/".join(part[:-2]) for part in parts if part[: len(logs)] == logs and len(part) == depth}
     for folder in folders:

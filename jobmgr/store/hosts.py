@@ -70,7 +70,7 @@ class Hosts(Jobs):
                 " ON CONFLICT (job_id, path) DO UPDATE SET size = excluded.size, type = excluded.type,"
                 " state = excluded.state, error = excluded.error, tries = excluded.tries,"
                 " not_before = excluded.not_before",
-                [retrieval_values(row) for row in rows],
+                map(retrieval_values, rows),
             )
 
     def add_retrievals(self, rows: Sequence[Retrieval]) -> int:
