@@ -19,7 +19,7 @@ FULL = (1, 10, 100, 1000, 10000)
 QUICK = (1, 10, 100)
 EPILOG = """\
 Others are measured as far as it takes minutes and not hours, since they grow by a fixed time per job that is
-known by then: what is beyond 100 jobs has one round. The limits keep a full run to some two hours on two processors.
+known by then. The limits keep a full run to about an hour on two processors.
 S2 and S3 stop at 1,000 since all their jobs run at once: 10,000 would be more than 20,000 processes on one
 machine, where 32,768 is the usual limit. --most-running 10000 measures them where there is room.
 """
