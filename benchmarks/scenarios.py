@@ -93,17 +93,12 @@ class Bench:
     def host_command_turns(self, number: int, turn: Callable[[CylcHost], Turn]) -> dict[str, Contestant]:
         if number > self.plan.most_cylc:
             return {}
-        return {
-            f"cylc jobs-*, {word}": Contestant(turn(cylc))
-            for word, cylc in self.cylc_hosts.items()
-        }
+        return {f"cylc jobs-*, {word}": Contestant(turn(cylc)) for word, cylc in self.cylc_hosts.items()}
 
     def parallel_turns(self, number: int) -> dict[str, Contestant]:
         most = {WARM: self.plan.most_parallel, COLD: self.plan.most_parallel_cold}
         return {
-            f"parallel, {word}": Contestant(
-                one("S1", partial(Parallel(self.stage, master).submit, number))
-            )
+            f"parallel, {word}": Contestant(one("S1", partial(Parallel(self.stage, master).submit, number)))
             for word, master in self.masters.items()
             if number <= most[word] and Parallel.available()
         }

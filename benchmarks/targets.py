@@ -181,7 +181,7 @@ def calls(rows: Sequence[Row]) -> list[tuple[str, Verdict]]:
             continue
         few = [row for row in mine if row.number <= GROWTH_FROM] or mine[:1]
         most = {key: max(one.more[key] for one in few) for key in COUNTED}
-        most["calls"] = max(most["calls"], VERBS.get(scenario, 1))
+        most["calls"] = max(most["calls"], VERBS.get(scenario, 0))
         grows = any(row.more[key] > most[key] for row in mine for key in COUNTED)
         text = ", ".join(
             f"N={row.number:,}: " + "/".join(f"{row.more[key]:.0f}" for key in COUNTED) for row in mine

@@ -149,7 +149,7 @@ class Slot(object):
             if self._try(name):
                 ran = True
                 taken = set(os.listdir(self.spool.taken))
-                last = max(taken) if taken else ""
+                last = max(taken, default="")
             if self._ending or self._is_to_retire():
                 break
         return ran
